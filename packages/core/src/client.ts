@@ -1,0 +1,2 @@
+// The SMTP and LMTP client, for delivery plugins.
+export {}

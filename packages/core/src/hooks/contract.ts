@@ -1,0 +1,97 @@
+import type { Aborter } from '../aborter.ts'
+import type { DeliveryAgent } from '../delivery.ts'
+import type { Call, StageName } from '../plugin.ts'
+import type { Origin, Role } from '../session.ts'
+import type { Verdict } from '../verdict.ts'
+
+/** What an `unless` condition can look at. */
+export interface Facts {
+  readonly origin: Origin
+  readonly sender?: string
+  readonly recipient?: string
+  /** A state key by its qualified name, whatever its scope. */
+  state(name: string): unknown
+}
+
+/** One configured hook: a plugin instance's handler for a stage, with the operator's overrides applied. */
+export interface HookEntry {
+  /** `as`, or the plugin's name: what logs, order and state call it. */
+  readonly plugin: string
+  readonly stage: StageName
+  readonly handler: (...args: any[]) => unknown
+  readonly timeout: number
+  readonly effect: boolean
+  /** Place in the config's list: ties go by it. */
+  readonly rank: number
+  /** Qualified names; `undefined` access is thrown at. */
+  readonly reads: ReadonlySet<string>
+  readonly writes: ReadonlySet<string>
+  readonly on: ReadonlySet<Role>
+  readonly onError: 'fail' | 'ignore'
+  readonly objection: 'keep' | 'junk' | 'ignore'
+  readonly unless?: (facts: Facts) => boolean
+}
+
+/** Waves run one after another; the hooks of a wave at the same time. `effects` come last, and only if nobody objected. */
+export interface StagePlan {
+  readonly waves: readonly (readonly HookEntry[])[]
+  readonly effects: readonly (readonly HookEntry[])[]
+}
+
+export interface AgentEntry {
+  readonly plugin: string
+  readonly rank: number
+  readonly agent: DeliveryAgent
+}
+
+export interface Plan {
+  readonly stages: { readonly [S in StageName]: StagePlan }
+  readonly agents: readonly AgentEntry[]
+  /** Names in before/after that no plugin has, for `check`. */
+  readonly absent: readonly { readonly plugin: string; readonly stage: StageName; readonly name: string }[]
+}
+
+/** Why a hook call did not answer properly. `error`: it threw; `nonsense`: it returned what its stage does not know. */
+export interface Fault {
+  readonly kind: 'error' | 'timeout' | 'nonsense'
+  readonly error: Error
+}
+
+/**
+ * One hook call as a unit: its buffered edits and state writes are kept when it settles well, dropped when it throws,
+ * times out or answers nonsense. After `keep` or `drop` its handles are dead.
+ */
+export interface Unit {
+  run(): unknown
+  keep(): void
+  drop(): void
+}
+
+/** How one call ended. Skipped calls (`unless`) are told too, for the trace. */
+export interface Settled {
+  readonly entry: HookEntry
+  readonly value: unknown
+  readonly fault?: Fault
+  readonly skipped?: true
+  /** Milliseconds. */
+  readonly ms: number
+}
+
+/** Where a stage runs: whose role and facts filter the hooks, what ends them early, who is told. */
+export interface Scene {
+  readonly role: Role
+  readonly facts: Facts
+  /** Aborts the hooks' signals when the session or transaction ends. */
+  readonly parent: Aborter
+  /** Makes the handle(s) of one call. */
+  open(entry: HookEntry, call: Call): Unit
+  /** Told of each call in config order, after its wave. */
+  settled(result: Settled): void
+}
+
+/** A stage's result: the strongest objection and whose it is, and what the hooks answered. */
+export interface GateResult {
+  readonly verdict?: Verdict
+  readonly by?: string
+  readonly settled: readonly Settled[]
+}

@@ -1,0 +1,84 @@
+import type { Mailbox, MailParams } from '@posthorn/mail'
+import type { DeliveryTarget } from '../delivery.ts'
+import type { Json } from '../json.ts'
+import type { Origin } from '../session.ts'
+import type { Op } from '../storage/contract.ts'
+
+/** The received octets, on their way into the store: inline with the batch, or already durable as a blob. */
+export interface StagedBody {
+  readonly ref: string
+  /** To be written in the batch that takes ownership. */
+  readonly ops: readonly Op[]
+  readonly size: number
+  /** Octets of the header as received, its empty line included. */
+  readonly headerSize: number
+  /** The header's octets, so that nobody reads them back. */
+  readonly header: Uint8Array
+  /** The whole body where it is small enough to sit in memory. */
+  readonly bytes?: Uint8Array
+}
+
+export interface AcceptedTarget {
+  readonly id: string
+  readonly address: Mailbox
+  /** The recipient as the client named it, where `resolve` made something else of it. */
+  readonly original?: Mailbox
+  readonly notify?: DeliveryTarget['notify']
+  readonly orcpt?: string
+  readonly state: Readonly<Record<string, Json>>
+}
+
+/** Targets with equal edits: one reverse-path, one head. */
+export interface AcceptedVariant {
+  readonly from: Mailbox | null
+  /** What we write before the received header: trace fields, edits, seals. Ends in CRLF, or is empty. */
+  readonly head: Uint8Array
+  /** Ranges of the received header that were removed, [start, end), ascending. */
+  readonly skip: readonly (readonly [number, number])[]
+  readonly junk?: string
+  readonly hold?: string
+  readonly targets: readonly AcceptedTarget[]
+}
+
+/** A message that passed every gate: what one commit makes durable. */
+export interface Accepted {
+  readonly id: string
+  /** Milliseconds since the epoch. */
+  readonly received: number
+  readonly params: MailParams
+  readonly origin: Origin
+  readonly state: Readonly<Record<string, Json>>
+  readonly variants: readonly AcceptedVariant[]
+  readonly body: StagedBody
+  /** The id of the message that caused this one: a report, a forward. */
+  readonly cause?: string
+}
+
+/** What the pipeline needs of the queue. */
+export interface QueueIntake {
+  /** Resolves when the message is durable, and has then been handed to the scheduler. Rejects with StorageError. `with`: further ops of the same batch. */
+  commit(message: Accepted, options?: { readonly with?: readonly Op[] }): Promise<void>
+  /** Whether a message of this id was ever committed and is still known: makes submissions idempotent. */
+  knows(id: string): Promise<boolean>
+}
+
+/** One line of a decision trace, JSON. */
+export interface TraceEntry {
+  /** Milliseconds since the epoch. */
+  readonly at: number
+  readonly stage: string
+  readonly plugin?: string
+  /** `accept`, `reject 550 5.7.1`, `-` for no objection, `skipped`, `timeout` … */
+  readonly verdict: string
+  readonly reason?: string
+  readonly ms?: number
+  readonly recipient?: string
+  readonly edits?: readonly string[]
+  /** Equal entries of many recipients, folded. */
+  readonly count?: number
+}
+
+/** Where decision traces go: kept apart from the queue, relaxed, bounded by age and size, refusals included. */
+export interface TraceSink {
+  append(id: string, entries: readonly TraceEntry[]): void
+}
