@@ -15,6 +15,17 @@ export class PosthornError extends Error {
   }
 }
 
+/** Several errors found in one pass: all that is wrong with a configuration. `message` says how many, `errors` says what. */
+export class PosthornErrors extends PosthornError {
+  readonly errors: readonly PosthornError[]
+
+  constructor(code: string, message: string, errors: readonly PosthornError[]) {
+    super(code, message)
+    this.name = 'PosthornErrors'
+    this.errors = errors
+  }
+}
+
 export const invalidVerdict = (code: number, enhanced: string, text: string) =>
   new PosthornError('POSTHORN_VERDICT_INVALID', `not a valid reply: ${code} ${enhanced} ${JSON.stringify(text)}`, {
     fix: 'Use an enhanced code like 5.7.1 and a text of one line without control characters.',
