@@ -5,7 +5,7 @@ import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 // Debian keeps servers in sbin, which is not in everybody's PATH.
-const folders = [...new Set([...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/local/sbin'])]
+const folders = [...new Set([...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/local/sbin'])]
 
 /** The full path of a program, or undefined where it is not installed. */
 export function program(name: string): string | undefined {
@@ -29,7 +29,7 @@ export function needs(...programs: readonly string[]): boolean {
   const missing = programs.filter(name => program(name) === undefined)
   if (missing.length === 0) return true
   const reason = `not installed: ${missing.join(', ')}`
-  if (process.env['CI_INTEROP_REQUIRED'] === '1') {
+  if (process.env.CI_INTEROP_REQUIRED === '1') {
     throw new Error(`an interop test cannot run here, ${reason}. Install it, or unset CI_INTEROP_REQUIRED.`)
   }
   process.stderr.write(`interop test skipped, ${reason}\n`)
