@@ -15,8 +15,22 @@ export { definePlugin } from './plugin.ts'
 export type { Origin, Peer, Role, Session } from './session.ts'
 export type { Scope, State, StateKey } from './state.ts'
 export { localState, messageState, recipientState, sessionState } from './state.ts'
+export {
+  disownOps,
+  dooms,
+  garbageKey,
+  inlineKey,
+  inlineRef,
+  isInlineRef,
+  newBlobName,
+  ownerKey,
+  ownOps,
+} from './storage/blob-keys.ts'
+export type { Finding, RecordCheck } from './storage/check.ts'
 export type { BlobWriter, Condition, Entry, Op, Range, Tx, WriteOptions } from './storage/contract.ts'
 export { Blobs, Storage, StorageError } from './storage/contract.ts'
+export { assertKey, compareKeys, under } from './storage/keys.ts'
+export { Place } from './storage/place.ts'
 export type { Name, Token } from './token.ts'
 export { token } from './token.ts'
 export type { Awaitable, Edits, Message, Tap, Transaction } from './transaction.ts'

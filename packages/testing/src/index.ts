@@ -1,1 +1,3 @@
-export {}
+export type { MemoryBlobs } from './memory-blobs.ts'
+export { memoryBlobs } from './memory-blobs.ts'
+export { MemoryStorage, memoryStorage } from './memory-storage.ts'
