@@ -1,3 +1,5 @@
+export type { FakeClock } from './fake-clock.ts'
+export { fakeClock } from './fake-clock.ts'
 export type { MemoryBlobs } from './memory-blobs.ts'
 export { memoryBlobs } from './memory-blobs.ts'
 export { MemoryStorage, memoryStorage } from './memory-storage.ts'
