@@ -1,5 +1,7 @@
 export type { FakeClock } from './fake-clock.ts'
 export { fakeClock } from './fake-clock.ts'
+export type { FaultOptions } from './faulty-storage.ts'
+export { FaultyStorage, faultyStorage, seeded } from './faulty-storage.ts'
 export type { MemoryBlobs } from './memory-blobs.ts'
 export { memoryBlobs } from './memory-blobs.ts'
 export { MemoryStorage, memoryStorage } from './memory-storage.ts'
