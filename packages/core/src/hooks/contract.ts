@@ -1,12 +1,16 @@
 import type { Aborter } from '../aborter.ts'
+import type { Clock } from '../clock.ts'
 import type { DeliveryAgent } from '../delivery.ts'
+import type { Log } from '../log.ts'
 import type { Call, StageName } from '../plugin.ts'
 import type { Origin, Role } from '../session.ts'
-import type { Verdict } from '../verdict.ts'
+import type { PassedOn, Verdict } from '../verdict.ts'
+import type { Timers } from './timers.ts'
 
 /** What an `unless` condition can look at. */
 export interface Facts {
   readonly origin: Origin
+  /** `local@domain`; '' for the null reverse-path, absent before MAIL. */
   readonly sender?: string
   readonly recipient?: string
   /** A state key by its qualified name, whatever its scope. */
@@ -30,6 +34,8 @@ export interface HookEntry {
   readonly onError: 'fail' | 'ignore'
   readonly objection: 'keep' | 'junk' | 'ignore'
   readonly unless?: (facts: Facts) => boolean
+  /** The plugin's own log, for lines of no particular session or message. */
+  readonly log?: Log
 }
 
 /** Waves run one after another; the hooks of a wave at the same time. `effects` come last, and only if nobody objected. */
@@ -63,6 +69,8 @@ export interface Fault {
  */
 export interface Unit {
   run(): unknown
+  /** The call has settled: its handles die now, its buffer waits for `keep` at the end of the wave. */
+  settle?(): void
   keep(): void
   drop(): void
 }
@@ -73,6 +81,8 @@ export interface Settled {
   readonly value: unknown
   readonly fault?: Fault
   readonly skipped?: true
+  /** The operator's `objection` turned this objection into Junk, or into nothing: `value` is what the plugin had said. */
+  readonly overridden?: 'junk' | 'ignore'
   /** Milliseconds. */
   readonly ms: number
 }
@@ -87,11 +97,47 @@ export interface Scene {
   open(entry: HookEntry, call: Call): Unit
   /** Told of each call in config order, after its wave. */
   settled(result: Settled): void
+  /** The plugin's log with the ids of this session or message; else `entry.log`. */
+  log?(entry: HookEntry): Log
 }
 
 /** A stage's result: the strongest objection and whose it is, and what the hooks answered. */
 export interface GateResult {
+  /** The strongest objection; where a back end's own words won, their stand-in (same class, sanitised text). */
+  readonly verdict?: Verdict
+  /** Whose `verdict` it is, else whose `accepted`. */
+  readonly by?: string
+  /** `rcpt`: somebody claimed the recipient, and nobody objected. */
+  readonly accepted?: true
+  /** The back end's own words, where they are the objection or the acceptance. */
+  readonly passedOn?: PassedOn
+  readonly settled: readonly Settled[]
+}
+
+/** The first answer of `auth`, `resolve` or `queue`. */
+export interface FirstResult {
+  /** An answer that is no verdict. */
+  readonly value?: unknown
+  /** A refusal, or the stage's temporary failure where a hook failed and the operator does not ignore it. */
   readonly verdict?: Verdict
   readonly by?: string
   readonly settled: readonly Settled[]
+}
+
+/** What a run needs beside its scene. */
+export interface RunOptions {
+  readonly runtime: HookRuntime
+  /** `end`: the taps' ends, over the `data` stage's entries. */
+  readonly stage: StageName | 'end'
+  /** `end`: all targets, so that `Each` answers are known to be for all or for some. */
+  readonly targets?: readonly string[]
+  /** By the monotonic clock: no call of this run waits longer (taps' ends, seal and queue share one). */
+  readonly deadline?: number
+}
+
+/** One per process or harness: the clock that hooks see and the list of their timeouts. */
+export interface HookRuntime {
+  readonly clock: Clock
+  readonly timers: Timers
+  readonly now: () => number
 }
