@@ -38,6 +38,8 @@ export function recipientState<T extends Json>(name: Name): StateKey<'recipient'
 /** Octets of JSON that the message and recipient state of one message may have in all; also of any single value. */
 export const maxStateSize = 16_384
 
+const none: ReadonlyMap<string, unknown> = new Map()
+
 /** Values by qualified name. Empty ones cost one field: there may be 50,000 recipients. */
 export class StateStore {
   #values: Map<string, unknown> | undefined
@@ -55,8 +57,11 @@ export class StateStore {
   delete(name: string): void {
     this.#values?.delete(name)
   }
+  has(name: string): boolean {
+    return this.#values?.has(name) === true
+  }
   [Symbol.iterator](): Iterator<[string, unknown]> {
-    return (this.#values ?? []).values() as Iterator<[string, unknown]>
+    return (this.#values ?? none)[Symbol.iterator]()
   }
   /** What is stored with the record. Not for session stores, which also hold local values. */
   toJSON(): Record<string, Json> {
@@ -135,7 +140,8 @@ class View implements State<Scope> {
     const name = this.#name(key)
     const { reads, writes } = this.#user
     if (key.scope !== 'local' && !reads.has(name) && !writes.has(name)) throw undeclared(this.#user, 'reads', name)
-    return (this.#buffer.get(this.#store, name) ?? this.#store.get(name)) as T | undefined
+    const own = this.#buffer.get(this.#store, name)
+    return (own === undefined ? this.#store.get(name) : own) as T | undefined
   }
 
   set<T>(key: StateKey<Scope, T>, value: T): void {
@@ -150,7 +156,7 @@ class View implements State<Scope> {
   }
 
   /** Local values belong to the instance, the others to whoever imports the key. */
-  #name(key: StateKey<Scope, unknown>): string {
+  #name(key: { readonly scope: Scope; readonly name: string }): string {
     return key.scope === 'local' ? `${this.#user.plugin}\0${key.name}` : key.name
   }
 }
@@ -171,18 +177,18 @@ function undeclared({ plugin, stage }: StateUser, does: 'reads' | 'writes', name
  */
 export function storable(value: unknown, name: string): Json {
   if (typeof value === 'boolean' || (typeof value === 'string' && value.length <= 1024)) return value
-  const copy = copied(value, name, 0)
+  const copy = copied(value, name, 0, { left: maxStateSize })
   const size = Buffer.byteLength(JSON.stringify(copy))
-  if (size <= maxStateSize) return copy
-  throw new PosthornError('POSTHORN_STATE_TOO_LARGE', `state "${name}" has ${size} octets, more than ${maxStateSize}`, {
-    fix: 'Keep large data in a store of the plugin, and its key in the state.',
-  })
+  if (size > maxStateSize) throw tooLarge(name)
+  return copy
 }
 
 // Deeper than any result we know; also what ends a cycle.
 const maxDepth = 32
 
-function copied(value: unknown, at: string, depth: number): Json {
+/** `budget` counts values: a cycle with two branches would else be copied 2^32 times. */
+function copied(value: unknown, at: string, depth: number, budget: { left: number }): Json {
+  if (budget.left-- === 0) throw tooLarge(at)
   switch (typeof value) {
     case 'string':
     case 'boolean':
@@ -197,15 +203,22 @@ function copied(value: unknown, at: string, depth: number): Json {
   }
   if (value === null) return null
   if (depth === maxDepth) throw notJson(at, 'a cycle, or nested too deep')
-  if (Array.isArray(value)) return Object.freeze(value.map((item, i) => copied(item, `${at}[${i}]`, depth + 1)))
+  if (Array.isArray(value)) {
+    return Object.freeze(Array.from(value, (item, i) => copied(item, `${at}[${i}]`, depth + 1, budget)))
+  }
   const proto: unknown = Object.getPrototypeOf(value)
   if (proto !== Object.prototype && proto !== null) {
     throw notJson(at, `an instance of ${(proto as { constructor?: { name?: string } }).constructor?.name ?? 'a class'}`)
   }
-  const copy: Record<string, Json> = Object.create(null)
-  for (const [key, item] of Object.entries(value)) copy[key] = copied(item, `${at}.${key}`, depth + 1)
-  // A plain prototype for the readers; `__proto__` as an own key would have set it.
-  return Object.freeze(Object.fromEntries(Object.entries(copy))) as Json
+  // fromEntries makes `__proto__` a key like any other.
+  const entries = Object.entries(value).map(([key, item]) => [key, copied(item, `${at}.${key}`, depth + 1, budget)])
+  return Object.freeze(Object.fromEntries(entries)) as Json
+}
+
+function tooLarge(at: string): PosthornError {
+  return new PosthornError('POSTHORN_STATE_TOO_LARGE', `state "${at}" has more than ${maxStateSize} octets`, {
+    fix: 'Keep large data in a store of the plugin, and its key in the state.',
+  })
 }
 
 function notJson(at: string, what: string): PosthornError {
