@@ -1,3 +1,11 @@
+export type { TestCertificate } from './certificates.ts'
+export {
+  clientCertificate,
+  expiredCertificate,
+  goodCertificate,
+  testCa,
+  wrongNameCertificate,
+} from './certificates.ts'
 export type { FakeClock } from './fake-clock.ts'
 export { fakeClock } from './fake-clock.ts'
 export type { FaultOptions } from './faulty-storage.ts'
@@ -5,3 +13,7 @@ export { FaultyStorage, faultyStorage, seeded } from './faulty-storage.ts'
 export type { MemoryBlobs } from './memory-blobs.ts'
 export { memoryBlobs } from './memory-blobs.ts'
 export { MemoryStorage, memoryStorage } from './memory-storage.ts'
+export type { SmtpScriptOptions } from './smtp-client.ts'
+export { SmtpScript } from './smtp-client.ts'
+export type { PeerAct, PeerMessage, PeerOptions, PeerScript, PeerStep, PeerSteps } from './smtp-peer.ts'
+export { SmtpPeer } from './smtp-peer.ts'
