@@ -18,7 +18,7 @@ export interface Queued {
   /** Milliseconds since the epoch, when the final dot was answered. */
   readonly received: number
   /** Reason to put it in Junk, if a plugin gave one. */
-  readonly junk?: string
+  readonly junk?: string | undefined
   get<T>(key: StateKey<'message', T>): T | undefined
   header(name: string): readonly string[]
   open(range?: { readonly start: number; readonly end: number }): AsyncIterable<Uint8Array>
@@ -47,7 +47,13 @@ export interface DeliveryTarget extends Target {
 }
 
 export type Outcome =
-  | { readonly kind: 'delivered' | 'relayed' | 'expanded'; readonly by: string; readonly remote?: RemoteReply }
+  | {
+      readonly kind: 'delivered' | 'relayed' | 'expanded'
+      readonly by: string
+      readonly remote?: RemoteReply
+      /** The peer offered DSN and took NOTIFY over: it reports, we do not (RFC 3461 §5.2.1). */
+      readonly noReport?: true
+    }
   /** `scope` tells the scheduler what failed: this recipient, this message, or the whole lane (then it backs off). */
   | ((Defer | Reject) & {
       readonly scope: 'recipient' | 'message' | 'lane'

@@ -3,6 +3,7 @@ import type { DeliveryTarget } from '../delivery.ts'
 import type { Json } from '../json.ts'
 import type { Origin } from '../session.ts'
 import type { Op } from '../storage/contract.ts'
+import type { Defer, Reject } from '../verdict.ts'
 
 /** The received octets, on their way into the store: inline with the batch, or already durable as a blob. */
 export interface StagedBody {
@@ -26,6 +27,8 @@ export interface AcceptedTarget {
   readonly notify?: DeliveryTarget['notify']
   readonly orcpt?: string
   readonly state: Readonly<Record<string, Json>>
+  /** Refused at the dot while its fellows were accepted (`mixed: bounce`): committed as failed, so that the sender gets a report. */
+  readonly refused?: Defer | Reject
 }
 
 /** Targets with equal edits: one reverse-path, one head. */

@@ -1,0 +1,128 @@
+// What outcomes make of a block: recipients that are done leave it, others wait, fail into a report, or are held.
+// Pure: time and chance come from outside.
+import type { Mailbox, Notify } from '@posthorn/mail'
+import type { Outcome } from '../delivery.ts'
+import { type Part, partition } from './partition.ts'
+import { type Action, type Attempt, type Block, keptAttempts, type RecipientRecord } from './records.ts'
+import { nextTry, type Policy } from './retry.ts'
+
+export interface SettleContext {
+  readonly now: number
+  /** The variant's reverse-path. */
+  readonly from: Mailbox | null
+  readonly policy: Policy
+  /** Milliseconds that failures may wait for others of their message. */
+  readonly gather: number
+  readonly random: () => number
+}
+
+/** How it went for one recipient, for log and trace. `dropped`: failed, and nobody wants to hear of it. */
+export type Fate = 'delivered' | 'deferred' | 'failed' | 'held' | 'dropped'
+
+export interface Settled {
+  readonly next: readonly Block[]
+  readonly fates: readonly { readonly recipient: RecipientRecord; readonly fate: Fate; readonly outcome: Outcome }[]
+  /** An outcome that speaks for the whole lane. */
+  readonly laneFailure: Extract<Outcome, { kind: 'defer' | 'reject' }> | undefined
+}
+
+export const expiresAt = (block: Pick<Block, 'received' | 'waited'>, policy: Policy): number =>
+  block.received + block.waited + policy.expire
+
+/** Whether the sender is to be told (RFC 3461 §4.1). Without NOTIFY: of failures and delays. */
+export function wantsReport(
+  from: Mailbox | null,
+  notify: readonly Notify[] | undefined,
+  of: Action | 'delayed',
+): boolean {
+  if (from === null) return false
+  if (of === 'failed') return notify === undefined || notify.includes('failure')
+  if (of === 'delayed') return notify === undefined || notify.includes('delay')
+  return notify?.includes('success') === true
+}
+
+/** `tried`: the recipients that `send` was given; each of them has an outcome. */
+export function settle(
+  block: Block,
+  tried: readonly RecipientRecord[],
+  outcomes: ReadonlyMap<string, Outcome>,
+  context: SettleContext,
+): Settled {
+  const { now, from, policy } = context
+  const fates: { recipient: RecipientRecord; fate: Fate; outcome: Outcome }[] = []
+  const report: RecipientRecord[] = []
+  const held: RecipientRecord[] = []
+  const later = new Map<number, RecipientRecord[]>()
+  const atOnce: RecipientRecord[] = []
+  const expires = expiresAt(block, policy)
+  const normally = now + nextTry(policy, (tried[0]?.tries ?? 0) + 1, context.random())
+  const progress = tried.some(r => outcomes.get(r.id)?.kind !== 'defer')
+  let laneFailure: Settled['laneFailure']
+
+  for (const before of tried) {
+    const outcome = outcomes.get(before.id) as Outcome
+    const recipient = withAttempt(before, attemptOf(outcome, block.lane, now))
+    const { kind } = outcome
+    if (kind === 'defer' || kind === 'reject') {
+      if (outcome.scope === 'lane') laneFailure ??= outcome
+      if (kind === 'defer' && now < expires) {
+        fates.push({ recipient, fate: 'deferred', outcome })
+        // RFC 5321 §4.5.3.1.10: what was too many for one transaction goes at once in the next.
+        if (outcome.retryAfter === 0 && progress) atOnce.push(recipient)
+        else {
+          const due = outcome.retryAfter ? now + Math.ceil(outcome.retryAfter / 1000) * 1000 : normally
+          addTo(later, Math.min(due, expires), recipient)
+        }
+        continue
+      }
+      const { dsnText } = outcome
+      const failed: RecipientRecord = { ...recipient, action: 'failed', ...(dsnText !== undefined && { dsnText }) }
+      let fate: Fate = 'dropped'
+      if (outcome.noReport !== true) {
+        if (from === null) {
+          held.push(recipient)
+          fate = 'held'
+        } else if (wantsReport(from, recipient.notify, 'failed')) {
+          report.push(failed)
+          fate = 'failed'
+        }
+      }
+      fates.push({ recipient: failed, fate, outcome })
+      continue
+    }
+    if (outcome.noReport !== true && wantsReport(from, recipient.notify, kind))
+      report.push({ ...recipient, action: kind })
+    fates.push({ recipient, fate: 'delivered', outcome })
+  }
+
+  const isTried = new Set(tried)
+  const rest = [...block.recipients.filter(r => !isTried.has(r)), ...atOnce]
+  const parts: Part[] = [{ recipients: rest }]
+  for (const [at, recipients] of later) parts.push({ recipients, at })
+  if (report.length > 0) parts.push({ recipients: report, status: 'report', at: now + context.gather })
+  if (held.length > 0) {
+    const reason = 'undeliverable, and it has no sender to tell'
+    parts.push({ recipients: held, status: 'held', at: now, bounce: true, reason })
+  }
+  return { next: partition(block, parts), fates, laneFailure }
+}
+
+function addTo(map: Map<number, RecipientRecord[]>, at: number, recipient: RecipientRecord): void {
+  const list = map.get(at)
+  if (list === undefined) map.set(at, [recipient])
+  else list.push(recipient)
+}
+
+export function withAttempt(recipient: RecipientRecord, attempt: Attempt): RecipientRecord {
+  const attempts = [...recipient.attempts.slice(1 - keptAttempts), attempt]
+  return { ...recipient, tries: recipient.tries + 1, attempts }
+}
+
+export function attemptOf(outcome: Outcome, lane: string, at: number): Attempt {
+  const { kind, remote } = outcome
+  if (kind === 'defer' || kind === 'reject') {
+    const { code, enhanced, text, scope } = outcome
+    return { at, lane, kind, code, enhanced, text, scope, ...(remote && { remote }) }
+  }
+  return { at, lane, kind, by: outcome.by, ...(remote && { remote }) }
+}
