@@ -1,4 +1,4 @@
-import type { Mailbox } from '@posthorn/mail'
+import type { Mailbox, RcptParams } from '@posthorn/mail'
 import type { Op } from '../storage/contract.ts'
 import { token } from '../token.ts'
 
@@ -15,6 +15,8 @@ export interface Submission {
       readonly from: Mailbox | null
       readonly to: readonly Mailbox[]
       readonly smtputf8?: boolean
+      /** For all recipients; a report asks for none (RFC 3461 §6.2). */
+      readonly dsn?: RcptParams
       readonly body: AsyncIterable<Uint8Array>
     },
     options?: { readonly with?: readonly Op[] },

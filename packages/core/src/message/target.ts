@@ -1,0 +1,29 @@
+// A target as delivery and `seal` see it: plain values, its state as committed.
+import type { DeliveryTarget } from '../delivery.ts'
+import type { Id } from '../envelope.ts'
+import { PosthornError } from '../errors.ts'
+import type { Json } from '../json.ts'
+import type { AcceptedTarget } from '../queue/contract.ts'
+import type { State } from '../state.ts'
+
+export function deliveryTarget(target: Omit<AcceptedTarget, 'refused'>): DeliveryTarget {
+  const { id, address, notify, orcpt, state } = target
+  return {
+    id: id as Id,
+    address,
+    state: committedState(state),
+    ...(notify === undefined ? {} : { notify }),
+    ...(orcpt === undefined ? {} : { orcpt }),
+  }
+}
+
+function committedState(values: Readonly<Record<string, Json>>): State<'recipient'> {
+  return {
+    get: <T>(key: { readonly name: string }) => values[key.name] as T | undefined,
+    set(key) {
+      throw new PosthornError('POSTHORN_STATE_COMMITTED', `state ${key.name} was set after the message was committed`, {
+        fix: 'Set recipient state in rcpt, data or a tap.',
+      })
+    },
+  }
+}
