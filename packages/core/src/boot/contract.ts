@@ -9,6 +9,8 @@ export interface LoadedPlugin {
   readonly plugin: AnyPlugin
   /** Where its code was found, for `check`. */
   readonly from: string
+  /** Where an option is written, for errors: `posthorn.config.yaml:12 plugins[2].relay.port`. Absent in tests. */
+  where?(path: readonly PropertyKey[]): string
 }
 
 /** What the loader gives the generation builder. */

@@ -1,0 +1,190 @@
+import { dirname, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { type Clock, systemClock } from '../clock.ts'
+import { formatPlace, type Problem, problemError, validate } from '../config/explain.ts'
+import { type Reading, whileReading } from '../config/folder.ts'
+import { type PluginEntry, pluginEntries } from '../config/plugin-entries.ts'
+import { findConfig, readSource, type Source } from '../config/source.ts'
+import { validateConfig } from '../config/validate.ts'
+import { PosthornError, PosthornErrors } from '../errors.ts'
+import type { AnyPlugin } from '../plugin.ts'
+import type { LoadedConfig, LoadedPlugin } from './contract.ts'
+import { importFresh } from './local.ts'
+import { resolvePlugin } from './resolve.ts'
+
+export interface LoadOptions {
+  /** Where to search from, upwards; default: the working folder. */
+  readonly cwd?: string
+  /** A configuration file, relative to `cwd`; then nothing is searched. */
+  readonly file?: string
+  /** A configuration made by the program; paths in it count from `folder`, and errors call it `name`. */
+  readonly inline?: { readonly value: unknown; readonly folder: string; readonly name: string }
+  /** URLs of modules that plugins are resolved from after the config file: the distribution's own. */
+  readonly bases?: readonly string[]
+  /** Told what is allowed but unwise: a secret that everybody can read. */
+  warn?(message: string): void
+  readonly clock?: Clock
+}
+
+/** Milliseconds that a plugin's module may take to load. */
+const importTimeout = 30_000
+
+let generation = 0
+
+/**
+ * Reads, validates and resolves a configuration, and imports its plugins. Nothing is started. Each call reads files of
+ * the operator's own again: the config file, local plugins and what they import by path.
+ * @throws PosthornErrors all that is wrong, each with its place
+ */
+export async function loadConfig(options: LoadOptions = {}): Promise<LoadedConfig> {
+  const { warn = () => {} } = options
+  const said = new Set<string>()
+  const warnOnce = (message: string) => {
+    if (!said.has(message)) warn(message)
+    said.add(message)
+  }
+  const number = ++generation
+  const source = await whileReading({ folder: options.cwd ?? process.cwd(), warn: warnOnce }, () =>
+    open(options, number),
+  )
+  const folder = options.inline?.folder ?? dirname(source.file)
+  const reading = { folder, warn: warnOnce }
+  return whileReading(reading, () => load(source, reading, number, options))
+}
+
+async function open(options: LoadOptions, number: number): Promise<Source> {
+  const { inline, cwd = process.cwd() } = options
+  if (inline !== undefined) return { file: inline.name, value: inline.value, line: () => undefined }
+  return readSource(options.file === undefined ? await findConfig(cwd) : resolve(cwd, options.file), number)
+}
+
+async function load(source: Source, reading: Reading, number: number, options: LoadOptions): Promise<LoadedConfig> {
+  const problems: Problem[] = []
+  const errors: { line: number | undefined; error: PosthornError }[] = []
+  const config = await validateConfig(source.value, problems)
+  const raw = (source.value as { plugins?: unknown } | null)?.plugins ?? []
+  const entries = await pluginEntries(raw, source, problems)
+  const bases = [pathToFileURL(resolve(reading.folder, 'posthorn.config.js')).href, ...(options.bases ?? [])]
+  const plugins: LoadedPlugin[] = []
+  for (const entry of entries) {
+    try {
+      const loaded = await loadPlugin(entry, bases, number, options.clock ?? systemClock)
+      plugins.push({
+        ...loaded,
+        plugin: inFolder(loaded.plugin, reading),
+        where: whereOf(source, entry),
+      })
+      const checked = await validate(loaded.plugin.schema, entry.config.options)
+      problems.push(...checked.problems.map(p => ({ ...p, path: [...entry.optionsPath, ...p.path] })))
+    } catch (error) {
+      errors.push({ line: source.line(entry.optionsPath), error: placed(error, entry) })
+    }
+  }
+  const placedProblems = problems.map(p => ({
+    line: source.line(p.path),
+    error: problemError(p, formatPlace(source.file, source.line(p.path), p.path)),
+  }))
+  const found = [...placedProblems, ...errors].sort((a, b) => (a.line ?? Infinity) - (b.line ?? Infinity))
+  const all = found.map(({ error }) => error)
+  if (config === undefined || all.length > 0) {
+    throw new PosthornErrors(
+      'POSTHORN_CONFIG_INVALID',
+      `${all.length === 1 ? 'one problem' : `${all.length} problems`} in ${source.file}`,
+      all,
+    )
+  }
+  return {
+    config: { ...config, plugins: entries.map(entry => entry.config) },
+    plugins,
+    ...(options.inline === undefined ? { file: source.file } : {}),
+  }
+}
+
+const whereOf = (source: Source, entry: PluginEntry) => (path: readonly PropertyKey[]) => {
+  const full = [...entry.optionsPath, ...path]
+  return formatPlace(source.file, source.line(full), full)
+}
+
+async function loadPlugin(
+  { config }: PluginEntry,
+  bases: readonly string[],
+  number: number,
+  clock: Clock,
+): Promise<LoadedPlugin> {
+  const { file, local } = resolvePlugin(config.use, bases)
+  const module = await bounded(
+    local ? importFresh(file, number) : (import(pathToFileURL(file).href) as Promise<{ default?: unknown }>),
+    clock,
+    file,
+  )
+  const value = module.default
+  // What TypeScript makes of `export default` in CommonJS.
+  const plugin = isPlugin(value) ? value : (value as { default?: unknown } | undefined)?.default
+  if (!isPlugin(plugin)) {
+    throw new PosthornError(
+      'POSTHORN_PLUGIN_BROKEN',
+      `${file} is not a plugin: its default export has no name, schema and setup`,
+      {
+        fix: 'End it with `export default definePlugin({ … })`.',
+      },
+    )
+  }
+  return { plugin, from: file }
+}
+
+function isPlugin(value: unknown): value is AnyPlugin {
+  if (typeof value !== 'object' || value === null) return false
+  const { name, schema, setup } = value as Partial<AnyPlugin>
+  return (
+    typeof name === 'string' &&
+    name !== '' &&
+    typeof setup === 'function' &&
+    typeof schema?.['~standard']?.validate === 'function'
+  )
+}
+
+/** A module that never finishes loading must not hang a reload for ever. */
+function bounded<T>(work: Promise<T>, clock: Clock, file: string): Promise<T> {
+  return new Promise((done, fail) => {
+    const cancel = clock.after(importTimeout, () => {
+      fail(
+        new PosthornError(
+          'POSTHORN_PLUGIN_BROKEN',
+          `${file} did not finish loading in ${importTimeout / 1000} seconds`,
+          {
+            fix: 'Move what waits (await at top level) into setup.',
+          },
+        ),
+      )
+    })
+    work.then(done, fail).finally(cancel)
+  })
+}
+
+/** A plugin whose schema reads relative paths and secrets from the config's folder, whoever validates with it, whenever. */
+function inFolder(plugin: AnyPlugin, reading: Reading): AnyPlugin {
+  const standard = plugin.schema['~standard']
+  const validate = (value: unknown) => whileReading(reading, () => standard.validate(value))
+  const schema = Object.create(plugin.schema, { '~standard': { value: { ...standard, validate }, enumerable: true } })
+  return Object.assign(Object.create(Object.getPrototypeOf(plugin)), plugin, { schema })
+}
+
+function placed(error: unknown, { config }: PluginEntry): PosthornError {
+  if (error instanceof PosthornError) {
+    return new PosthornError(error.code, error.message, {
+      at: config.at,
+      cause: error,
+      ...(error.fix === undefined ? {} : { fix: error.fix }),
+    })
+  }
+  const message = error instanceof Error ? error.message : String(error)
+  return new PosthornError(
+    'POSTHORN_PLUGIN_BROKEN',
+    `the plugin ${JSON.stringify(config.use)} failed to load: ${message.split('\n')[0]}`,
+    {
+      at: config.at,
+      cause: error,
+      fix: 'See the cause with --verbose.',
+    },
+  )
+}
