@@ -21,7 +21,6 @@ const mayUse: Record<ReturnType<typeof layer>, RegExp> = {
 }
 
 const ours = (specifier: string) => packageOf(specifier)?.match(/^(@posthorn\/.+|posthorn)$/) !== null
-const list = (found: Iterable<string>) => [...found]
 
 /** `file: what` for each file where `wrong` finds something: a failure names its places. */
 const places = (sources: readonly SourceFile[], wrong: (file: SourceFile) => readonly string[]) =>
@@ -182,7 +181,7 @@ describe('each file', () => {
 
   test('cites only RFCs that docs/rfc.tsv knows', () => {
     const known = new Set(rfcs().map(([number]) => number))
-    const cited = (text: string) => list(text.matchAll(/\bRFC[ -]?(\d{3,5})\b/g).map(match => match[1] as string))
+    const cited = (text: string) => Array.from(text.matchAll(/\bRFC[ -]?(\d{3,5})\b/g), match => match[1] as string)
     expect(places(everything, ({ text }) => [...new Set(cited(text))].filter(rfc => !known.has(rfc)))).toEqual([])
   })
 

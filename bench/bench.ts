@@ -1,0 +1,16 @@
+// What a bench is: a name, one sentence, and a run that prints as it goes and gives its figures as data.
+
+export interface BenchOptions {
+  readonly rounds: number
+  /** Scales every count of messages: 0.1 for a look, 1 for a figure worth quoting. */
+  readonly scale: number
+  /** Names of contenders; all where empty. */
+  readonly only: readonly string[]
+  say(line: string): void
+}
+
+export interface Bench {
+  readonly summary: string
+  /** What to print in the end, and the same as data. */
+  run(options: BenchOptions): Promise<{ readonly text: string; readonly data: unknown }>
+}

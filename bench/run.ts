@@ -1,0 +1,56 @@
+// npm run bench -- <name> [--rounds n] [--scale x] [--only a,b] [--json file]
+
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { cpus, totalmem } from 'node:os'
+import { dirname } from 'node:path'
+import { parseArgs } from 'node:util'
+import type { Bench } from './bench.ts'
+
+/** Loaded when asked for, so that one bench never waits for what another needs. */
+const benches: Record<string, () => Promise<{ bench: Bench }>> = {
+  accept: () => import('./accept.ts'),
+  relay: () => import('./relay.ts'),
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: 'string', default: '3' },
+    scale: { type: 'string', default: '1' },
+    only: { type: 'string', default: '' },
+    json: { type: 'string' },
+  },
+})
+
+const name = positionals[0] ?? ''
+const load = benches[name]
+if (load === undefined || positionals.length !== 1 || !(Number(values.rounds) >= 1) || !(Number(values.scale) > 0)) {
+  const lines = await Promise.all(
+    Object.entries(benches).map(async ([name, load]) => `  ${name.padEnd(8)}  ${(await load()).bench.summary}`),
+  )
+  console.error(
+    `npm run bench -- <name> [--rounds 3] [--scale 1] [--only posthorn,postfix] [--json file]\n${lines.join('\n')}`,
+  )
+  process.exit(64)
+}
+
+const { bench } = await load()
+const began = new Date()
+const { text, data } = await bench.run({
+  rounds: Number(values.rounds),
+  scale: Number(values.scale),
+  only: values.only.split(',').filter(Boolean),
+  say: line => console.error(line),
+})
+const machine = {
+  cpus: cpus().length,
+  model: cpus()[0]?.model,
+  memory: totalmem(),
+  node: process.version,
+  date: began.toISOString(),
+}
+console.log(`\n${text}\n${machine.cpus} CPUs, Node ${machine.node}, medians of ${values.rounds} rounds`)
+if (values.json !== undefined) {
+  mkdirSync(dirname(values.json), { recursive: true })
+  writeFileSync(values.json, `${JSON.stringify({ bench: name, machine, ...(data as object) }, null, 2)}\n`)
+}
