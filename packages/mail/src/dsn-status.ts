@@ -1,0 +1,78 @@
+// The second part of a report, for programs: fields about the message, then about each recipient (RFC 3464 §2).
+import { formatAddress, type Mailbox, needsSmtputf8 } from './address.ts'
+import { formatDate } from './date.ts'
+import { isAscii } from './domain.ts'
+import type { Report, ReportedRecipient } from './dsn.ts'
+import { foldField } from './field.ts'
+import type { RemoteReply } from './reply.ts'
+import { encodeUnitext } from './xtext.ts'
+
+const maxText = 2000
+const maxWord = 240
+
+/** `utf8`: message/global-delivery-status is welcome (RFC 6533 §4.1); without it the result is ASCII. */
+export function formatStatus(report: Report, recipients: readonly ReportedRecipient[], utf8: boolean): string {
+  const field = (name: string, value: string) => foldField(name, clean(value, utf8), { utf8 })
+  let out = ''
+  if (report.envid !== undefined) out += field('Original-Envelope-Id', report.envid)
+  out += field('Reporting-MTA', `dns; ${report.reportingMta}`)
+  if (report.receivedFrom !== undefined) out += field('Received-From-MTA', `dns; ${report.receivedFrom}`)
+  out += field('Arrival-Date', formatDate(report.arrival))
+  for (const recipient of recipients) {
+    out += '\r\n'
+    if (recipient.orcpt !== undefined) out += field('Original-Recipient', original(recipient.orcpt, utf8))
+    out += field('Final-Recipient', final(recipient.address, utf8))
+    out += field('Action', recipient.action)
+    out += field('Status', statusCode(recipient))
+    const { remote, diagnostic } = recipient
+    if (remote) {
+      out += field('Remote-MTA', `dns; ${remote.host}`)
+      out += field('Diagnostic-Code', `smtp; ${replyText(remote)}`)
+    } else if (diagnostic !== undefined) out += field('Diagnostic-Code', `x-posthorn; ${diagnostic}`)
+    if (recipient.lastAttempt !== undefined) out += field('Last-Attempt-Date', formatDate(recipient.lastAttempt))
+    if (recipient.logId !== undefined) out += field('Final-Log-ID', recipient.logId)
+    // RFC 3464 §2.3.9: in no other kind.
+    if (recipient.action === 'delayed' && recipient.willRetryUntil !== undefined) {
+      out += field('Will-Retry-Until', formatDate(recipient.willRetryUntil))
+    }
+  }
+  return out
+}
+
+/** The peer's reply on one line, its codes once. */
+export function replyText(remote: Pick<RemoteReply, 'code' | 'enhanced' | 'lines'>): string {
+  return [remote.code, remote.enhanced, ...remote.lines].filter(text => text !== undefined && text !== '').join(' ')
+}
+
+/** RFC 3464 §2.3.4: no leading zeros; a class that contradicts nothing. */
+export function statusCode(recipient: Pick<ReportedRecipient, 'action' | 'status'>): string {
+  const found = /^([245])\.(\d{1,3})\.(\d{1,3})$/.exec(recipient.status)
+  if (found) return `${found[1]}.${Number(found[2])}.${Number(found[3])}`
+  return recipient.action === 'failed' ? '5.0.0' : recipient.action === 'delayed' ? '4.0.0' : '2.0.0'
+}
+
+function original(orcpt: string, utf8: boolean): string {
+  const at = orcpt.indexOf(';')
+  if (at < 0) return `rfc822; ${orcpt}`
+  const type = orcpt.slice(0, at)
+  const address = orcpt.slice(at + 1)
+  // RFC 6533 §3: utf-8-addr-xtext in a 7-bit part, the address itself in a global one.
+  return `${type}; ${type.toLowerCase() === 'utf-8' && !utf8 ? encodeUnitext(address, { ascii: true }) : address}`
+}
+
+/** RFC 3464 §2.3.2: as it was in the envelope, its case too. */
+function final(address: Mailbox, utf8: boolean): string {
+  const { raw } = address
+  if (!needsSmtputf8(address))
+    return `rfc822; ${raw !== '' && raw[0] !== '@' && isAscii(raw) ? raw : formatAddress(address)}`
+  const full = formatAddress(address, { utf8: true })
+  return `utf-8; ${utf8 ? full : encodeUnitext(full, { ascii: true })}`
+}
+
+/** Fit for one field: no controls, words short enough to fold. */
+function clean(value: string, utf8: boolean): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  let safe = value.slice(0, maxText).replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')
+  safe = utf8 ? safe.toWellFormed() : safe.replace(/[^ -~]/gu, '?')
+  return safe.replace(new RegExp(`[^ ]{${maxWord}}(?=[^ ])`, 'gu'), '$& ')
+}
