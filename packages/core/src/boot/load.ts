@@ -2,7 +2,7 @@ import { dirname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Clock, systemClock } from '../clock.ts'
 import { formatPlace, type Problem, problemError, validate } from '../config/explain.ts'
-import { type Reading, whileReading } from '../config/folder.ts'
+import { type Reading, warnOfConfig, whileReading } from '../config/folder.ts'
 import { type PluginEntry, pluginEntries } from '../config/plugin-entries.ts'
 import { findConfig, readSource, type Source } from '../config/source.ts'
 import { validateConfig } from '../config/validate.ts'
@@ -112,6 +112,8 @@ async function loadPlugin(
   clock: Clock,
 ): Promise<LoadedPlugin> {
   const { file, local } = resolvePlugin(config.use, bases)
+  if (local && /\.c[jt]s$/.test(file))
+    warnOfConfig(`${file} is CommonJS: a reload does not see changes in it, a restart does`)
   const module = await bounded(
     local ? importFresh(file, number) : (import(pathToFileURL(file).href) as Promise<{ default?: unknown }>),
     clock,

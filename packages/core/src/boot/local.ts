@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs'
-import { createRequire, registerHooks } from 'node:module'
-import { dirname, extname, join } from 'node:path'
+import { registerHooks } from 'node:module'
+import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
 // Node keeps every module for ever, by URL. Code of the operator's own (config file, local plugins) is imported as
 // `file.ts?g=<generation>`, and passes the mark on to what it imports by path inside its own package, so that a reload
 // reads all of it again. Packages, ours included, are imported by name and never marked: one copy for the process.
-// A reload keeps about 13 kB of heap (docs/decisions: hot reload).
+// A reload keeps about 13 kB of heap. CommonJS is cached by file name and cannot be read again without tricks that hand
+// out half-loaded modules (probed on Node 24.21): changes there need a restart, and the loader says so.
 
 const mark = /[?&]g=(\d+)$/
 let installed = false
@@ -15,9 +16,7 @@ let installed = false
 export async function importFresh(file: string, generation: number): Promise<{ readonly default?: unknown }> {
   install()
   owners.clear()
-  const url = `${pathToFileURL(file).href}?g=${generation}`
-  forgetCommonJs(url, String(generation))
-  return import(url)
+  return import(`${pathToFileURL(file).href}?g=${generation}`)
 }
 
 function install(): void {
@@ -30,7 +29,6 @@ function install(): void {
       if (generation === undefined || mark.test(result.url) || !byPath(specifier)) return result
       if (!result.url.startsWith('file:') || result.url.includes('/node_modules/')) return result
       if (owner(result.url) !== owner(context.parentURL as string)) return result
-      forgetCommonJs(result.url, generation)
       return { ...result, url: `${result.url}${result.url.includes('?') ? '&' : '?'}g=${generation}` }
     },
   })
@@ -57,16 +55,4 @@ function isNamed(folder: string): boolean {
   } catch {
     return false
   }
-}
-
-const require = createRequire(import.meta.url)
-const forgotten = new Map<string, string>()
-
-// CommonJS is cached by file name, whatever the query says.
-function forgetCommonJs(url: string, generation: string): void {
-  if (extname(new URL(url).pathname) === '.mjs') return
-  const file = fileURLToPath(url.replace(mark, ''))
-  if (forgotten.get(file) === generation) return
-  forgotten.set(file, generation)
-  delete require.cache[file]
 }
