@@ -1,0 +1,9 @@
+import { type Token, token } from '@posthorn/core'
+
+/** Which domains are ours, by the configuration that is current. */
+export interface Domains {
+  /** `domain` in A-label form; '' (the bare `<Postmaster>`) is ours. */
+  has(domain: string): boolean
+}
+
+export const Domains: Token<Domains> = token<Domains>('domains/domains')
