@@ -1,6 +1,6 @@
 // Merging answers, as pure functions: reject > defer > discard, ties by config order, whatever came first. What an
 // operator overrode (`objection: junk | ignore`) and what is no objection is not seen here.
-import type { Id, Recipient } from '../envelope.ts'
+import type { Id } from '../envelope.ts'
 import type { Defer, PassedOn, Reject, Verdict } from '../verdict.ts'
 import { isPassedOn, isVerdict } from './answers.ts'
 import type { Settled } from './contract.ts'
@@ -144,7 +144,7 @@ export function mergeEnds(all: readonly Settled[], targets: readonly string[]): 
  * by the order of targets.
  */
 export function forRecipient(
-  recipient: Pick<Recipient, 'targets'>,
+  recipient: { readonly targets: readonly { readonly id: Id }[] },
   verdicts: ReadonlyMap<Id, Objection>,
 ): Objection | undefined {
   let best: Objection | undefined
