@@ -26,6 +26,20 @@ export interface Running {
   stop(): Promise<void>
 }
 
+const stops = new Set<() => Promise<void>>()
+
+/** Remembers how to stop a server until it has been, so that a bench that is interrupted leaves none behind. */
+export function tracked(stop: () => Promise<void>): () => Promise<void> {
+  const once = async () => {
+    if (stops.delete(once)) await stop()
+  }
+  stops.add(once)
+  return once
+}
+
+/** Stops every server that still runs. */
+export const stopAll = () => Promise.all([...stops].map(stop => stop()))
+
 /** A fresh folder on a real disk: what is synced in memory costs nothing. */
 export function workFolder(name: string): string {
   const parent = process.env.POSTHORN_BENCH_DIR ?? '/var/tmp'

@@ -5,6 +5,7 @@ import { cpus, totalmem } from 'node:os'
 import { dirname } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { Bench } from './bench.ts'
+import { stopAll } from './contender.ts'
 
 /** Loaded when asked for, so that one bench never waits for what another needs. */
 const benches: Record<string, () => Promise<{ bench: Bench }>> = {
@@ -34,14 +35,30 @@ if (load === undefined || positionals.length !== 1 || !(Number(values.rounds) >=
   process.exit(64)
 }
 
+/** Settles when the servers of an interrupted bench are stopped; the bench itself then fails, which is no news. */
+let interrupted: Promise<unknown> | undefined
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  process.once(signal, () => {
+    interrupted = stopAll().finally(() => process.exit(code))
+  })
+}
+
 const { bench } = await load()
 const began = new Date()
-const { text, data } = await bench.run({
-  rounds: Number(values.rounds),
-  scale: Number(values.scale),
-  only: values.only.split(',').filter(Boolean),
-  say: line => console.error(line),
-})
+const { text, data } = await bench
+  .run({
+    rounds: Number(values.rounds),
+    scale: Number(values.scale),
+    only: values.only.split(',').filter(Boolean),
+    say: line => console.error(line),
+  })
+  .catch(async (error: unknown) => {
+    await interrupted
+    throw error
+  })
 const machine = {
   cpus: cpus().length,
   model: cpus()[0]?.model,

@@ -1,11 +1,11 @@
 // Haraka from npm as a rival: installed on demand beside the benches, never a dependency of ours. It does not sync.
 
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { type Contender, freePort, greeted, spawnServer, stopChild, workFolder } from '../contender.ts'
+import { type Contender, freePort, greeted, spawnServer, stopChild, tracked, workFolder } from '../contender.ts'
 
 const version = '3.3.4'
 const home = fileURLToPath(new URL('../.cache/haraka/', import.meta.url))
@@ -34,6 +34,10 @@ export const haraka: Contender = {
     const folder = workFolder('haraka')
     const port = await freePort()
     for (const name of ['config', 'plugins', 'queue']) mkdirSync(join(folder, name))
+    // Its own defaults, as `haraka -i` lays them out; then what every rival here is told.
+    for (const name of ['connection.ini', 'outbound.ini']) {
+      copyFileSync(join(home, 'node_modules/Haraka/config', name), join(folder, 'config', name))
+    }
     const config = (name: string, text: string) => writeFileSync(join(folder, 'config', name), text)
     config('smtp.ini', `listen=127.0.0.1:${port}\nnodes=0\n`)
     config('me', 'haraka.test\n')
@@ -42,19 +46,20 @@ export const haraka: Contender = {
     config('plugins', 'relay\nto_sink\n')
     config('relay.ini', '[relay]\nacl=true\n')
     config('relay_acl_allow', '127.0.0.0/8\n')
-    config('outbound.ini', 'concurrency_max=100\nenable_tls=false\n')
-    config('connection.ini', '[main]\nstrict_rfc1869=false\n[max]\nbytes=104857600\n')
-    config('databytes', '104857600\n')
+    appendFileSync(join(folder, 'config/outbound.ini'), '\nconcurrency_max=100\nenable_tls=false\n')
     writeFileSync(
       join(folder, 'plugins/to_sink.js'),
-      `exports.hook_get_mx = (next) => next(OK, { priority: 0, exchange: '127.0.0.1', port: ${sink} })\n`,
+      `exports.hook_get_mx = (next) => next(OK, { priority: 0, exchange: '127.0.0.1', port: ${sink} })
+// No rival looks up names: what a resolver takes is not what we measure.
+exports.hook_lookup_rdns = (next) => next(OK, 'localhost')
+`,
     )
     const bin = join(home, 'node_modules/Haraka/bin/haraka')
     const { child, gone } = spawnServer(process.execPath, [bin, '-c', folder], { cwd: folder })
-    const stop = async () => {
+    const stop = tracked(async () => {
       await stopChild(child)
       rmSync(folder, { recursive: true, force: true })
-    }
+    })
     try {
       await greeted(port, gone)
     } catch (error) {

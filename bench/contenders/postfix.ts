@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { program } from '../../test/interop/needs.ts'
-import { type Contender, freePort, greeted, workFolder } from '../contender.ts'
+import { type Contender, freePort, greeted, tracked, workFolder } from '../contender.ts'
 
 const run = promisify(execFile)
 
@@ -99,12 +99,12 @@ ${where}
         return false
       }
     }
-    const stop = async () => {
+    const stop = tracked(async () => {
       await postfix('stop').catch(() => {})
       for (let i = 0; i < 100 && alive(); i++) await wait(50)
       if (alive()) process.kill(pid, 'SIGKILL')
       rmSync(folder, { recursive: true, force: true })
-    }
+    })
     try {
       await greeted(port, () =>
         alive() ? undefined : `postfix ended: ${readFileSync(join(folder, 'mail.log'), 'utf8')}`,

@@ -3,7 +3,16 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Contender, freePort, greeted, spawnServer, stopChild, type Work, workFolder } from '../contender.ts'
+import {
+  type Contender,
+  freePort,
+  greeted,
+  spawnServer,
+  stopChild,
+  tracked,
+  type Work,
+  workFolder,
+} from '../contender.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const nowhere = fileURLToPath(new URL('../plugins/nowhere.ts', import.meta.url))
@@ -36,10 +45,10 @@ export async function startPosthorn(work: Work, variation: Variation = {}) {
   const bin = join(root, 'packages/cli/bin/posthorn.js')
   const args = ['--conditions=@posthorn/source', bin, 'start', '--config', join(folder, 'posthorn.config.json')]
   const { child, gone } = spawnServer(process.execPath, args, { cwd: folder })
-  const stop = async () => {
+  const stop = tracked(async () => {
     await stopChild(child)
     rmSync(folder, { recursive: true, force: true })
-  }
+  })
   try {
     await greeted(port, gone)
   } catch (error) {
