@@ -1,7 +1,7 @@
 // The header block of a message, found and taken apart as offsets. Bytes stay where they are; nothing is decoded.
 import { isUtf8 } from 'node:buffer'
 
-/** One field, its folds and its final line end included: octets [start, end). `name` is in lower case. */
+/** One field, its folds, stray lines and final line end included: octets [start, end). `name` is in lower case. */
 export interface HeaderField {
   readonly name: string
   readonly start: number
@@ -14,7 +14,7 @@ export interface HeaderField {
 export interface Header {
   readonly bytes: Uint8Array
   readonly fields: readonly HeaderField[]
-  /** Where the last field ends. */
+  /** Where the last field, and what belongs to it, ends. */
   readonly end: number
   /** Where the body begins: after the empty line, or at {@link end} where there is none. */
   readonly body: number
@@ -27,32 +27,39 @@ const SP = 32
 const COLON = 58
 
 /**
- * Finds the fields and the end of the header. Tolerant as RFC 7103 §7 asks: lines may end in LF alone, white space may
- * precede the colon, an mbox `From ` line at the very start is stepped over, and the first other line that is no field
- * ends the header as an empty line would, so that no byte of it is taken for a field by one and for body by another.
+ * Finds the fields and the end of the header: the first empty line. Tolerant as RFC 7103 §7 asks: lines may end in LF
+ * alone, white space may precede the colon, and a line that is no field belongs to the field above it (before the
+ * first field, an mbox `From ` line say, to none). So no reader down the line finds a field that was hidden from us.
+ * Without an empty line the header ends after the last field, and what is left is body.
  */
 export function scanHeader(bytes: Uint8Array): Header {
   const buffer = asBuffer(bytes)
   const length = buffer.length
-  const fields: HeaderField[] = []
-  let at = afterEnvelopeLine(buffer)
-  let end = at
-  let body = at
-  while (at < length) {
+  const fields: { name: string; start: number; valueStart: number; end: number }[] = []
+  let end = 0
+  // Where lines that are no fields began, since the last that was one.
+  let stray = -1
+  for (let at = 0; at < length; ) {
     const first = buffer[at]
     if (first === LF || (first === CR && buffer[at + 1] === LF)) {
-      body = at + (first === LF ? 1 : 2)
-      return { bytes, fields, end, body }
+      return { bytes, fields, end: at, body: at + (first === LF ? 1 : 2) }
     }
     const colon = colonOf(buffer, at)
-    if (colon < 0) break
-    const next = endOfField(buffer, colon + 1)
-    fields.push({ name: nameOf(buffer, at, colon), start: at, valueStart: colon + 1, end: next })
+    const next = endOfField(buffer, colon < 0 ? at : colon + 1)
+    if (colon >= 0) {
+      fields.push({ name: nameOf(buffer, at, colon), start: at, valueStart: colon + 1, end: next })
+      stray = -1
+      end = next
+    } else {
+      if (stray < 0) stray = at
+      const above = fields[fields.length - 1]
+      if (above) above.end = next
+    }
     at = next
-    end = next
-    body = next
   }
-  return { bytes, fields, end, body }
+  const above = fields[fields.length - 1]
+  if (above) above.end = end
+  return { bytes, fields, end, body: end }
 }
 
 /** The value on one line, white space around it taken off, not decoded. Octets that are not UTF-8 are read as Latin-1. */
@@ -64,7 +71,7 @@ export function unfold(bytes: Uint8Array, field: Pick<HeaderField, 'valueStart' 
   while (end > start && isBlank(buffer[end - 1])) end--
   const value = buffer.subarray(start, end)
   const text = isUtf8(value) ? value.toString('utf8') : value.toString('latin1')
-  return text.includes('\n') ? text.replace(/\r?\n/g, '') : text
+  return text.includes('\n') ? text.replace(/\r?\n(?=[^ \t])/g, ' ').replace(/\r?\n/g, '') : text
 }
 
 /** Every value of that name (any case) from the top, unfolded. */
@@ -77,13 +84,6 @@ export function fieldValues(header: Header, name: string): readonly string[] {
 
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-}
-
-function afterEnvelopeLine(buffer: Buffer): number {
-  // "From " with the space: never a field.
-  if (buffer.length < 5 || buffer.toString('latin1', 0, 5) !== 'From ' || colonOf(buffer, 0) >= 0) return 0
-  const lf = buffer.indexOf(LF)
-  return lf < 0 ? buffer.length : lf + 1
 }
 
 /** The colon of the field that begins here; -1 where none does. RFC 5322 §2.2 ftext, §4.5 white space before the colon. */
