@@ -1,3 +1,5 @@
+// What `npm run test:interop` runs: real servers and clients, one file at a time. See test/interop/needs.ts.
+
 import { defineConfig } from 'vitest/config'
 
 const conditions = ['@posthorn/source', 'node', 'import', 'module', 'default']
@@ -8,6 +10,7 @@ export default defineConfig({
   test: {
     include: ['test/interop/**/*.test.ts'],
     fileParallelism: false,
+    passWithNoTests: true,
     pool: 'forks',
     execArgv: ['--conditions=@posthorn/source'],
     testTimeout: 120_000,
