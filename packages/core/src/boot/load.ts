@@ -1,7 +1,7 @@
 import { dirname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Clock, systemClock } from '../clock.ts'
-import { formatPlace, type Problem, problemError, validate } from '../config/explain.ts'
+import { formatPlace, type Problem, problemError } from '../config/explain.ts'
 import { type Reading, warnOfConfig, whileReading } from '../config/folder.ts'
 import { type PluginEntry, pluginEntries } from '../config/plugin-entries.ts'
 import { findConfig, readSource, type Source } from '../config/source.ts'
@@ -10,7 +10,9 @@ import { PosthornError, PosthornErrors } from '../errors.ts'
 import type { AnyPlugin } from '../plugin.ts'
 import type { LoadedConfig, LoadedPlugin } from './contract.ts'
 import { importFresh } from './local.ts'
+import { checkOptions } from './options.ts'
 import { resolvePlugin } from './resolve.ts'
+import { within } from './within.ts'
 
 export interface LoadOptions {
   /** Where to search from, upwards; default: the working folder. */
@@ -69,13 +71,12 @@ async function load(source: Source, reading: Reading, number: number, options: L
   for (const entry of entries) {
     try {
       const loaded = await loadPlugin(entry, bases, number, options.clock ?? systemClock)
-      plugins.push({
-        ...loaded,
-        plugin: inFolder(loaded.plugin, reading),
-        where: whereOf(source, entry),
-      })
-      const checked = await validate(loaded.plugin.schema, entry.config.options)
-      problems.push(...checked.problems.map(p => ({ ...p, path: [...entry.optionsPath, ...p.path] })))
+      const where = whereOf(source, entry)
+      plugins.push({ ...loaded, plugin: inFolder(loaded.plugin, reading), where })
+      const { plugin } = loaded
+      const name = entry.config.as ?? plugin.name
+      const checked = await checkOptions(plugin.schema, entry.config.options, name, entry.config.at, where)
+      errors.push(...checked.errors.map(error => ({ line: lineIn(error, source), error })))
     } catch (error) {
       errors.push({ line: source.line(entry.optionsPath), error: placed(error, entry) })
     }
@@ -100,6 +101,11 @@ async function load(source: Source, reading: Reading, number: number, options: L
   }
 }
 
+const lineIn = ({ at = '' }: PosthornError, { file }: Source) => {
+  const line = at.startsWith(`${file}:`) ? Number.parseInt(at.slice(file.length + 1), 10) : Number.NaN
+  return Number.isNaN(line) ? undefined : line
+}
+
 const whereOf = (source: Source, entry: PluginEntry) => (path: readonly PropertyKey[]) => {
   const full = [...entry.optionsPath, ...path]
   return formatPlace(source.file, source.line(full), full)
@@ -114,10 +120,9 @@ async function loadPlugin(
   const { file, local } = resolvePlugin(config.use, bases)
   if (local && /\.c[jt]s$/.test(file))
     warnOfConfig(`${file} is CommonJS: a reload does not see changes in it, a restart does`)
-  const module = await bounded(
+  // A module that never finishes loading must not hang a reload for ever.
+  const module = await within(clock, importTimeout, () =>
     local ? importFresh(file, number) : (import(pathToFileURL(file).href) as Promise<{ default?: unknown }>),
-    clock,
-    file,
   )
   const value = module.default
   // What TypeScript makes of `export default` in CommonJS.
@@ -145,30 +150,20 @@ function isPlugin(value: unknown): value is AnyPlugin {
   )
 }
 
-/** A module that never finishes loading must not hang a reload for ever. */
-function bounded<T>(work: Promise<T>, clock: Clock, file: string): Promise<T> {
-  return new Promise((done, fail) => {
-    const cancel = clock.after(importTimeout, () => {
-      fail(
-        new PosthornError(
-          'POSTHORN_PLUGIN_BROKEN',
-          `${file} did not finish loading in ${importTimeout / 1000} seconds`,
-          {
-            fix: 'Move what waits (await at top level) into setup.',
-          },
-        ),
-      )
-    })
-    work.then(done, fail).finally(cancel)
-  })
-}
-
 /** A plugin whose schema reads relative paths and secrets from the config's folder, whoever validates with it, whenever. */
 function inFolder(plugin: AnyPlugin, reading: Reading): AnyPlugin {
-  const standard = plugin.schema['~standard']
-  const validate = (value: unknown) => whileReading(reading, () => standard.validate(value))
-  const schema = Object.create(plugin.schema, { '~standard': { value: { ...standard, validate }, enumerable: true } })
-  return Object.assign(Object.create(Object.getPrototypeOf(plugin)), plugin, { schema })
+  const { schema } = plugin
+  const standard = schema['~standard']
+  const own: Record<string, PropertyDescriptor> = {
+    '~standard': {
+      value: { ...standard, validate: (value: unknown) => whileReading(reading, () => standard.validate(value)) },
+    },
+  }
+  const zod = (schema as { safeParseAsync?: (...args: unknown[]) => unknown }).safeParseAsync
+  if (zod !== undefined) {
+    own.safeParseAsync = { value: (...args: unknown[]) => whileReading(reading, () => zod.apply(schema, args)) }
+  }
+  return Object.assign(Object.create(Object.getPrototypeOf(plugin)), plugin, { schema: Object.create(schema, own) })
 }
 
 function placed(error: unknown, { config }: PluginEntry): PosthornError {

@@ -1,5 +1,6 @@
 import { PosthornError } from '../errors.ts'
 import { nearest } from './nearest.ts'
+import { isSecretAt } from './secrecy.ts'
 
 /** One thing that is wrong, before anybody knows in which file. */
 export interface Problem {
@@ -41,12 +42,18 @@ export async function validate(
     const result = await schema.safeParseAsync(value, { reportInput: true, error: knownKeys })
     return result.success
       ? { value: result.data, problems: [] }
-      : { value: undefined, problems: result.error.issues.flatMap(issue => explain(issue, [], value)) }
+      : { value: undefined, problems: result.error.issues.flatMap(issue => explain(issue, [], { value, schema })) }
   }
   const result = await (schema as StandardLike)['~standard'].validate(value)
   return result.issues === undefined
     ? { value: result.value, problems: [] }
-    : { value: undefined, problems: result.issues.flatMap(issue => explain(issue, [], value)) }
+    : { value: undefined, problems: result.issues.flatMap(issue => explain(issue, [], { value, schema })) }
+}
+
+/** What was validated, by what. */
+interface Given {
+  readonly value: unknown
+  readonly schema: unknown
 }
 
 function isZod(schema: unknown): schema is ZodLike {
@@ -60,18 +67,18 @@ function knownKeys(issue: { code?: string | undefined; inst?: unknown }): string
   return Object.keys(inst?._zod?.def?.shape ?? {}).join('\n')
 }
 
-function explain(issue: Issue, base: readonly PropertyKey[], root: unknown): Problem[] {
+function explain(issue: Issue, base: readonly PropertyKey[], given: Given): Problem[] {
   const path = [...base, ...(issue.path ?? []).map(part => (typeof part === 'object' ? part.key : part))]
   switch (issue.code) {
     case 'unrecognized_keys':
       return (issue.keys as string[]).map(key => unknownKey(path, key, issue.message.split('\n').filter(Boolean)))
     case 'invalid_union':
-      return explainUnion(issue, path, root)
+      return explainUnion(issue, path, given)
     case 'invalid_type':
-      return [expected(path, typeNames[String(issue.expected)] ?? String(issue.expected), issue, root)]
+      return [expected(path, typeNames[String(issue.expected)] ?? String(issue.expected), issue, given)]
     case 'invalid_value': {
       const values = issue.values as unknown[]
-      const input = valueAt(issue, path, root)
+      const input = valueAt(issue, path, given)
       const near =
         typeof input === 'string'
           ? nearest(
@@ -80,37 +87,40 @@ function explain(issue: Issue, base: readonly PropertyKey[], root: unknown): Pro
             )
           : undefined
       const list = values.map(v => JSON.stringify(v)).join(', ')
-      return [expected(path, values.length === 1 ? list : `one of ${list}`, issue, root, near)]
+      return [expected(path, values.length === 1 ? list : `one of ${list}`, issue, given, near)]
     }
     case 'too_small':
     case 'too_big':
-      return [expected(path, bound(issue), issue, root)]
+      return [expected(path, bound(issue), issue, given)]
     case 'invalid_key':
       return (issue.issues as Issue[]).map(inner => ({
         path,
         message: `${inner.message}, found the name ${quote(String(path.at(-1)))}`,
       }))
     case 'invalid_element':
-      return (issue.issues as Issue[]).flatMap(inner => explain(inner, path, root))
+      return (issue.issues as Issue[]).flatMap(inner => explain(inner, path, given))
     default: {
       // Messages of our schemas say what was expected; the value found is added here, unless it is a secret.
       if (!issue.message.startsWith('expected ')) return [{ path, message: issue.message }]
-      return [expected(path, issue.message.slice('expected '.length), issue, root)]
+      return [expected(path, issue.message.slice('expected '.length), issue, given)]
     }
   }
 }
 
-function explainUnion(issue: Issue, path: readonly PropertyKey[], root: unknown): Problem[] {
+function explainUnion(issue: Issue, path: readonly PropertyKey[], given: Given): Problem[] {
   const branches = (issue.errors as Issue[][] | undefined) ?? []
-  // The branch that was meant is the one whose own type fits: its faults lie deeper, or are unknown keys.
-  const meant = branches.find(
-    branch => branch.length > 0 && branch.every(i => (i.path?.length ?? 0) > 0 || i.code === 'unrecognized_keys'),
-  )
-  if (meant !== undefined) return meant.flatMap(inner => explain(inner, path, root))
+  // The branch that was meant is the one whose own type fits: its faults lie deeper, or in the value.
+  const fits = (branch: Issue[]) =>
+    branch.length > 0 &&
+    branch.every(
+      i => (i.path?.length ?? 0) > 0 || !['invalid_type', 'invalid_union', 'invalid_value'].includes(String(i.code)),
+    )
+  const meant = branches.find(fits)
+  if (meant !== undefined) return meant.flatMap(inner => explain(inner, path, given))
   if (issue.message.startsWith('expected '))
-    return [expected(path, issue.message.slice('expected '.length), issue, root)]
+    return [expected(path, issue.message.slice('expected '.length), issue, given)]
   const kinds = branches.flatMap(branch => branch.slice(0, 1)).map(i => typeNames[String(i.expected)] ?? i.message)
-  return [expected(path, [...new Set(kinds)].join(' or '), issue, root)]
+  return [expected(path, [...new Set(kinds)].join(' or '), issue, given)]
 }
 
 /** The problem of a key that nothing knows. */
@@ -124,15 +134,16 @@ export function unknownKey(path: readonly PropertyKey[], key: string, known: rea
   }
 }
 
-function expected(path: readonly PropertyKey[], what: string, issue: Issue, root: unknown, near?: string): Problem {
-  const input = valueAt(issue, path, root)
-  const problem = input === undefined ? `missing: expected ${what}` : `expected ${what}, found ${found(input, path)}`
+function expected(path: readonly PropertyKey[], what: string, issue: Issue, given: Given, near?: string): Problem {
+  const input = valueAt(issue, path, given)
+  const problem =
+    input === undefined ? `missing: expected ${what}` : `expected ${what}, found ${shown(input, path, given)}`
   return near === undefined ? { path, message: problem } : { path, message: problem, fix: `Did you mean "${near}"?` }
 }
 
-function valueAt(issue: Issue, path: readonly PropertyKey[], root: unknown): unknown {
+function valueAt(issue: Issue, path: readonly PropertyKey[], given: Given): unknown {
   if ('input' in issue) return issue.input
-  let value = root
+  let { value } = given
   for (const part of path) value = (value as Record<PropertyKey, unknown> | null | undefined)?.[part]
   return value
 }
@@ -157,13 +168,18 @@ function bound(issue: Issue): string {
 
 const secretName = /pass|secret|token|credential|private|(^|[^a-z])(key|auth)/i
 
+const shown = (value: unknown, path: readonly PropertyKey[], { schema }: Given) =>
+  typeof value !== 'object' && isSecretAt(schema, path) ? notShown : found(value, path)
+
+const notShown = 'something else (not shown)'
+
 /** A value as an error may show it: short, on one line, never a secret, never the inside of a group. */
 export function found(value: unknown, path: readonly PropertyKey[]): string {
   if (value === null || value === undefined) return 'nothing'
   if (Array.isArray(value)) return `a list of ${value.length}`
   if (typeof value === 'object') return 'a group of options'
   if (typeof value === 'function') return 'a function'
-  if (path.some(part => typeof part === 'string' && secretName.test(part))) return 'something else (not shown)'
+  if (path.some(part => typeof part === 'string' && secretName.test(part))) return notShown
   return typeof value === 'string' ? quote(value) : String(value)
 }
 

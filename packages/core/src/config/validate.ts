@@ -1,10 +1,11 @@
 import { hostname as machineName } from 'node:os'
 import { join } from 'node:path'
+import { PosthornErrors } from '../errors.ts'
 import type { Config } from './contract.ts'
-import { type Problem, validate } from './explain.ts'
-import { warnOfConfig } from './folder.ts'
+import { type Problem, problemError, validate } from './explain.ts'
+import { warnOfConfig, whileReading } from './folder.ts'
 import { listenersOf } from './listeners.ts'
-import { configSchema, type ParsedConfig } from './schema.ts'
+import { type ConfigInput, configSchema, type ParsedConfig } from './schema.ts'
 
 /** Everything of a configuration but its plugins. */
 export type ConfigWithoutPlugins = Omit<Config, 'plugins'>
@@ -35,6 +36,17 @@ export async function validateConfig(value: unknown, problems: Problem[]): Promi
     control: { socket: config.control.socket ?? join(config.data, 'control.sock') },
   }
   return dropUndefined(complete) as ConfigWithoutPlugins
+}
+
+/** A configuration made by a program or a test, without plugins. Throws PosthornErrors for what is wrong in it. */
+export async function configOf(value: ConfigInput, folder: string): Promise<ConfigWithoutPlugins> {
+  const problems: Problem[] = []
+  const config = await whileReading({ folder, warn: () => {} }, () => validateConfig(value, problems))
+  if (config === undefined || problems.length > 0) {
+    const errors = problems.map(problem => problemError(problem, 'the given configuration'))
+    throw new PosthornErrors('POSTHORN_CONFIG_INVALID', errors.map(error => error.message).join('; '), errors)
+  }
+  return config
 }
 
 // `exactOptionalPropertyTypes`: an absent option is absent, not undefined.
