@@ -2,7 +2,7 @@
 
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { builtinModules } from 'node:module'
-import { join, relative, sep } from 'node:path'
+import { join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -85,6 +85,3 @@ export function packageOf(specifier: string): string | undefined {
   const parts = specifier.split('/')
   return specifier.startsWith('@') ? parts.slice(0, 2).join('/') : parts[0]
 }
-
-/** A path from the root, with slashes, for messages. */
-export const fromRoot = (path: string): string => relative(root, path).split(sep).join('/')
