@@ -26,7 +26,8 @@ interface Slice {
 /** Pieces of at most 64 KiB, as a file would give. */
 function* pieces(bytes: Uint8Array, range?: Slice): Generator<Uint8Array> {
   const end = Math.min(range?.end ?? bytes.length, bytes.length)
-  for (let at = range?.start ?? 0; at < end; at += chunkSize) yield bytes.slice(at, Math.min(at + chunkSize, end))
+  for (let at = range?.start ?? 0; at < end; at += chunkSize)
+    yield new Uint8Array(bytes.subarray(at, Math.min(at + chunkSize, end)))
 }
 
 class MemoryBlobWriter implements BlobWriter {
@@ -41,7 +42,7 @@ class MemoryBlobWriter implements BlobWriter {
 
   write(chunk: Uint8Array): Awaitable<void> {
     this.#assertOpen()
-    this.#chunks.push(chunk.slice())
+    this.#chunks.push(new Uint8Array(chunk))
     this.size += chunk.length
   }
 

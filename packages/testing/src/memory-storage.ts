@@ -25,6 +25,9 @@ export interface PendingWrite {
   reject(error: StorageError): void
 }
 
+// Not slice(): a Buffer's is a view.
+const copy = (value: Uint8Array): Uint8Array => new Uint8Array(value)
+
 const sameOctets = (a: Uint8Array | null | undefined, b: Uint8Array | null): boolean => {
   if (a === null || a === undefined || b === null) return (a ?? null) === b
   return Buffer.compare(a, b) === 0
@@ -42,7 +45,7 @@ export class MemoryStorage implements Storage {
   #closed: StorageError | undefined
 
   constructor(entries: Iterable<Entry> = []) {
-    for (const [key, value] of entries) this.#map.set(key, value.slice())
+    for (const [key, value] of entries) this.#map.set(key, copy(value))
   }
 
   /** How many keys there are. */
@@ -52,7 +55,7 @@ export class MemoryStorage implements Storage {
 
   /** What is stored now, in key order; copied. */
   entries(): Entry[] {
-    return Array.from(this.#map.entries('\u0001', '\u{10ffff}', false), ([key, value]) => [key, value.slice()] as const)
+    return Array.from(this.#map.entries('\u0001', '\u{10ffff}', false), ([key, value]) => [key, copy(value)] as const)
   }
 
   /** Every later call, and every write that waits, fails. */
@@ -65,12 +68,12 @@ export class MemoryStorage implements Storage {
 
   get(key: string): Awaitable<Uint8Array | undefined> {
     this.#assertOpen()
-    return this.#map.get(key)?.slice()
+    return this.#stored(key)
   }
 
   async getMany(keys: readonly string[]): Promise<readonly (Uint8Array | undefined)[]> {
     this.#assertOpen()
-    return keys.map(key => this.#map.get(key)?.slice())
+    return keys.map(key => this.#stored(key))
   }
 
   async *range(range: Range): AsyncGenerator<readonly Entry[]> {
@@ -82,8 +85,12 @@ export class MemoryStorage implements Storage {
     if (this.#closed !== undefined) return Promise.reject(this.#closed)
     const copies: Op[] = []
     for (const op of ops) {
-      assertKey(op.key)
-      copies.push(op.type === 'put' ? { type: 'put', key: op.key, value: op.value.slice() } : op)
+      try {
+        assertKey(op.key)
+      } catch (error) {
+        return Promise.reject(error)
+      }
+      copies.push(op.type === 'put' ? { type: 'put', key: op.key, value: copy(op.value) } : op)
     }
     return new Promise((resolve, reject) => {
       this.#waiting.push({ ops: copies, when: options.when, relaxed: options.relaxed === true, resolve, reject })
@@ -153,6 +160,11 @@ export class MemoryStorage implements Storage {
       for (const { key } of ops) if (key.startsWith(prefix)) for (const changed of listeners) changed(key)
   }
 
+  #stored(key: string): Uint8Array | undefined {
+    const value = this.#map.get(key)
+    return value && copy(value)
+  }
+
   #assertOpen(): void {
     if (this.#closed !== undefined) throw this.#closed
   }
@@ -170,7 +182,9 @@ class MemoryTx implements Tx {
 
   async get(key: string): Promise<Uint8Array | undefined> {
     this.#assertLive()
-    return this.#writes.has(key) ? this.#writes.get(key)?.slice() : this.#storage.get(key)
+    if (!this.#writes.has(key)) return this.#storage.get(key)
+    const own = this.#writes.get(key)
+    return own && copy(own)
   }
 
   async *range(range: Range): AsyncGenerator<readonly Entry[]> {
@@ -189,7 +203,7 @@ class MemoryTx implements Tx {
   put(key: string, value: Uint8Array): void {
     this.#assertLive()
     assertKey(key)
-    this.#writes.set(key, value.slice())
+    this.#writes.set(key, copy(value))
   }
 
   del(key: string): void {
@@ -215,7 +229,7 @@ function* batches(from: Snapshot, { gte, lt, limit = Infinity, reverse = false }
   let left = limit
   if (left <= 0) return
   for (const [key, value] of from.entries(gte, lt, reverse)) {
-    batch.push([key, value.slice()])
+    batch.push([key, copy(value)])
     left--
     if (batch.length === batchSize || left === 0) {
       yield batch

@@ -44,9 +44,9 @@ export interface Range {
 export interface Storage {
   get(key: string): Awaitable<Uint8Array | undefined>
   getMany(keys: readonly string[]): Promise<readonly (Uint8Array | undefined)[]>
-  /** In batches, in key order. Sees the store as of the first batch. */
+  /** In batches, in key order. Sees the store as of the first batch. Throws at a `corrupt` value, after the entries before it. */
   range(range: Range): AsyncIterable<readonly Entry[]>
-  /** A blind atomic batch, concurrent with others, durable when it resolves. */
+  /** A blind atomic batch, concurrent with others, durable when it resolves. The octets are lent until then. */
   write(ops: readonly Op[], options?: WriteOptions): Promise<boolean>
   /** Read-modify-write, serialised per scope; durable when it resolves. */
   transact<T>(scope: string, fn: (tx: Tx) => Awaitable<T>): Promise<T>
@@ -57,10 +57,13 @@ export interface Storage {
 /** `full`: no space, or read-only; try later. `failed`: the device or store is at fault. Replied to as 452 4.3.1. */
 export class StorageError extends Error {
   readonly kind: 'full' | 'failed' | 'closed' | 'corrupt'
-  constructor(kind: StorageError['kind'], message: string, cause?: unknown) {
+  /** Of a `corrupt` value: a range that met it can be taken up again behind it. */
+  readonly key?: string
+  constructor(kind: StorageError['kind'], message: string, cause?: unknown, key?: string) {
     super(message, cause === undefined ? undefined : { cause })
     this.name = 'StorageError'
     this.kind = kind
+    if (key !== undefined) this.key = key
   }
 }
 
