@@ -3,8 +3,8 @@ import type { Credentials } from '../credentials.ts'
 import type { Origin, Session } from '../session.ts'
 import type { Awaitable } from '../transaction.ts'
 
-/** A connection as its listener knows it, before anybody spoke. */
-export type Arrival = Omit<Origin, 'id' | 'helo' | 'auth'> & { pendingInput(): boolean }
+/** A connection as its listener knows it, before anybody spoke. `auth`: a trusted proxy vouches for the user (XCLIENT LOGIN). */
+export type Arrival = Omit<Origin, 'id' | 'helo'> & { pendingInput(): boolean }
 
 /** The door of the pipeline: what every listener calls. A session stays on the generation that it began with. */
 export interface Pipeline {
