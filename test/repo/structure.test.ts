@@ -241,6 +241,13 @@ function rfcs(): readonly (readonly string[])[] {
     .map(line => line.split('\t'))
 }
 
+test('package-lock.json names the optional packages of every platform, else npm ci refuses it', () => {
+  type Lock = { packages: Record<string, { optionalDependencies?: Record<string, string> }> }
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as Lock
+  const wanted = Object.values(packages).flatMap(entry => Object.keys(entry.optionalDependencies ?? {}))
+  expect(wanted.filter(name => !Object.keys(packages).some(path => path.endsWith(`node_modules/${name}`)))).toEqual([])
+})
+
 describe('the reader of imports that these tests rest on', () => {
   test.each([
     [`import x from 'a'`, ['a']],
