@@ -57,7 +57,11 @@ export async function loadConfig(options: LoadOptions = {}): Promise<LoadedConfi
 async function open(options: LoadOptions, number: number): Promise<Source> {
   const { inline, cwd = process.cwd() } = options
   if (inline !== undefined) return { file: inline.name, value: inline.value, line: () => undefined }
-  return readSource(options.file === undefined ? await findConfig(cwd) : resolve(cwd, options.file), number)
+  return readSource(
+    options.file === undefined ? await findConfig(cwd) : resolve(cwd, options.file),
+    number,
+    options.bases,
+  )
 }
 
 async function load(source: Source, reading: Reading, number: number, options: LoadOptions): Promise<LoadedConfig> {
@@ -122,7 +126,7 @@ async function loadPlugin(
     warnOfConfig(`${file} is CommonJS: a reload does not see changes in it, a restart does`)
   // A module that never finishes loading must not hang a reload for ever.
   const module = await within(clock, importTimeout, () =>
-    local ? importFresh(file, number) : (import(pathToFileURL(file).href) as Promise<{ default?: unknown }>),
+    local ? importFresh(file, number, bases) : (import(pathToFileURL(file).href) as Promise<{ default?: unknown }>),
   )
   const value = module.default
   // What TypeScript makes of `export default` in CommonJS.

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { registerHooks } from 'node:module'
+import { type ResolveFnOutput, type ResolveHookContext, registerHooks } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
@@ -12,10 +12,21 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 const mark = /[?&]g=(\d+)$/
 let installed = false
 
-/** Imports a file anew for each generation, with all that it imports by path inside its own package. */
-export async function importFresh(file: string, generation: number): Promise<{ readonly default?: unknown }> {
+/** Modules that the operator's own code may import ours from, where it has no copy of its own. */
+let distribution: readonly string[] = []
+
+/**
+ * Imports a file anew for each generation, with all that it imports by path inside its own package. What it imports by
+ * name and has no copy of, ours and zod, comes from `bases`: a global install needs no node_modules beside the config.
+ */
+export async function importFresh(
+  file: string,
+  generation: number,
+  bases: readonly string[] = [],
+): Promise<{ readonly default?: unknown }> {
   install()
   owners.clear()
+  distribution = [...bases, import.meta.url]
   return import(`${pathToFileURL(file).href}?g=${generation}`)
 }
 
@@ -24,7 +35,7 @@ function install(): void {
   installed = true
   registerHooks({
     resolve(specifier, context, next) {
-      const result = next(specifier, context)
+      const result = resolveOrLend(specifier, context, next)
       const generation = context.parentURL === undefined ? undefined : mark.exec(context.parentURL)?.[1]
       if (generation === undefined || mark.test(result.url) || !byPath(specifier)) return result
       if (!result.url.startsWith('file:') || result.url.includes('/node_modules/')) return result
@@ -32,6 +43,26 @@ function install(): void {
       return { ...result, url: `${result.url}${result.url.includes('?') ? '&' : '?'}g=${generation}` }
     },
   })
+}
+
+type Next = (specifier: string, context: ResolveHookContext) => ResolveFnOutput
+
+const ours = /^(posthorn|zod|@posthorn\/[\w-]+)($|\/)/
+
+function resolveOrLend(specifier: string, context: ResolveHookContext, next: Next): ResolveFnOutput {
+  try {
+    return next(specifier, context)
+  } catch (error) {
+    if (context.parentURL === undefined || !mark.test(context.parentURL) || !ours.test(specifier)) throw error
+    for (const parentURL of distribution) {
+      try {
+        return next(specifier, { ...context, parentURL })
+      } catch {
+        // The next one may have it.
+      }
+    }
+    throw error
+  }
 }
 
 const byPath = (specifier: string) => /^(\.{0,2}\/|file:|#)/.test(specifier)

@@ -86,9 +86,9 @@ function unreadable(file: string, error: unknown): PosthornError {
  * from their own package; `generation` keeps the versions apart.
  * @throws PosthornError POSTHORN_CONFIG_UNREADABLE, POSTHORN_CONFIG_SYNTAX
  */
-export async function readSource(file: string, generation: number): Promise<Source> {
+export async function readSource(file: string, generation: number, bases: readonly string[] = []): Promise<Source> {
   const extension = extname(file)
-  if (/^\.[cm]?[jt]s$/.test(extension)) return readModule(file, generation)
+  if (/^\.[cm]?[jt]s$/.test(extension)) return readModule(file, generation, bases)
   if (extension !== '.json' && extension !== '.yaml' && extension !== '.yml') {
     throw new PosthornError('POSTHORN_CONFIG_UNREADABLE', `do not know how to read ${file}`, {
       fix: 'Use a name that ends in .ts, .js, .mjs, .yaml, .yml or .json.',
@@ -107,13 +107,13 @@ export async function readSource(file: string, generation: number): Promise<Sour
   return parseText(file, text, extension === '.json')
 }
 
-async function readModule(file: string, generation: number): Promise<Source> {
+async function readModule(file: string, generation: number, bases: readonly string[]): Promise<Source> {
   await access(file, constants.R_OK).catch(error => {
     throw unreadable(file, error)
   })
   let value: unknown
   try {
-    value = await (await importFresh(file, generation)).default
+    value = await (await importFresh(file, generation, bases)).default
   } catch (error) {
     const { message, stack } = error instanceof Error ? error : new Error(String(error))
     const line = new RegExp(`${basename(file).replaceAll('.', '\\.')}(?:\\?g=\\d+)?:(\\d+)`).exec(stack ?? '')?.[1]
