@@ -39,7 +39,7 @@ export async function validateConfig(value: unknown, problems: Problem[]): Promi
 }
 
 /** A configuration made by a program or a test, without plugins. Throws PosthornErrors for what is wrong in it. */
-export async function configOf(value: ConfigInput, folder: string): Promise<ConfigWithoutPlugins> {
+export async function configOf(value: Omit<ConfigInput, 'plugins'>, folder: string): Promise<ConfigWithoutPlugins> {
   const problems: Problem[] = []
   const config = await whileReading({ folder, warn: () => {} }, () => validateConfig(value, problems))
   if (config === undefined || problems.length > 0) {

@@ -2,6 +2,7 @@
 import type { Generation } from '../boot/contract.ts'
 import type { Clock } from '../clock.ts'
 import type { HookRuntime, Settled } from '../hooks/contract.ts'
+import type { Observers } from '../hooks/observers.ts'
 import type { Log } from '../log.ts'
 import type { QueueIntake, TraceSink } from '../queue/contract.ts'
 import type { Blobs } from '../storage/contract.ts'
@@ -17,6 +18,7 @@ export interface PipelineParts {
   readonly clock: Clock
   readonly log: Log
   readonly runtime: HookRuntime
+  readonly observers: Observers
   /** Told of every hook call, for metrics. */
   observed(settled: Settled): void
   /** For a promise that nobody waits for: its failure is logged with `what`, and shutdown waits for it. */

@@ -1,11 +1,11 @@
 // One session's way through the stages, for every listener. It knows hooks and verdicts; its caller knows the wire.
 import type { Mailbox, MailParams, RcptParams, Reply } from '@posthorn/mail'
 import { Aborter, aborted } from '../aborter.ts'
-import { andThen, isPending } from '../awaitable.ts'
+import { andThen } from '../awaitable.ts'
 import type { Generation } from '../boot/contract.ts'
 import type { Credentials } from '../credentials.ts'
 import type { Facts, HookEntry, RunOptions, Scene, Settled, StagePlan } from '../hooks/contract.ts'
-import { runFirst, runGate, runObservers } from '../hooks/run.ts'
+import { runFirst, runGate } from '../hooks/run.ts'
 import { newId } from '../id.ts'
 import { silentLog } from '../log.ts'
 import { changes } from '../message/edits.ts'
@@ -266,9 +266,9 @@ export class SessionCore implements PipelineSession {
     })
   }
 
+  /** Observers are told from a queue of their own: a slow one delays no reply. */
   observe(stage: 'answered' | 'closed', scene: Scene): void {
-    const told = this.run(runObservers, stage, scene)
-    if (isPending(told)) this.parts.background(told, `telling ${stage}`)
+    this.parts.observers.tell(this.generation, stage, scene)
   }
 
   /** In LMTP one reply for each accepted RCPT, repeats included (RFC 2033 §4.2). */

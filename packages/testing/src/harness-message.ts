@@ -1,0 +1,87 @@
+// One message in the harness: fed to the pipeline as a listener would, and looked at afterwards.
+import type { Json, Queued } from '@posthorn/core'
+import {
+  type Accepted,
+  type AcceptedVariant,
+  type SessionCore,
+  storedMessage,
+  type TraceEntry,
+} from '@posthorn/core/runtime'
+import type { Reply } from '@posthorn/mail'
+
+/** What became of a message. */
+export interface Result {
+  /** What the client was told: one reply, or in LMTP one for each accepted RCPT. */
+  readonly replies: readonly Reply[]
+  /** The refusal, where there was one reply and it was one. */
+  readonly refused: Reply | undefined
+  /** What we write before the received header, of the first variant. */
+  readonly head: string
+  /** Reasons to junk or hold it, of the first variant. */
+  readonly junk: string | undefined
+  readonly hold: string | undefined
+  readonly variants: readonly AcceptedVariant[]
+  /** The whole of each variant as it would be delivered. */
+  text(variant?: number): Promise<string>
+  readonly state: Readonly<Record<string, Json>>
+  readonly trace: readonly TraceEntry[]
+}
+
+/** A committed variant as delivery sees it. */
+export function queuedOf(message: Accepted, variant: AcceptedVariant): Queued {
+  const { body } = message
+  const bytes = body.bytes ?? Buffer.alloc(0)
+  return storedMessage(
+    { ...message, ...variant, bodySize: body.size },
+    {
+      header: body.header,
+      bytes,
+      async *open({ start, end }) {
+        yield bytes.subarray(start, end)
+      },
+    },
+  )
+}
+
+/** The body, chunk by chunk; the replies at the dot, or the one that refused it. */
+export async function feed(
+  session: SessionCore,
+  eml: string | Uint8Array | readonly Uint8Array[],
+): Promise<readonly Reply[]> {
+  const sink = await session.data('data')
+  if ('code' in sink) return [sink]
+  const chunks = typeof eml === 'string' ? [Buffer.from(eml)] : eml instanceof Uint8Array ? [eml] : eml
+  for (const chunk of chunks) {
+    // Chunks are lent: one that a tap kept is spoiled, so that the fault shows here and not in production.
+    const lent = Buffer.from(chunk)
+    await sink.write(lent)
+    lent.fill(0x58)
+  }
+  const reply = await sink.end()
+  return Array.isArray(reply) ? reply : [reply as Reply]
+}
+
+/** What tests look at. */
+export function result(replies: readonly Reply[], messages: readonly Accepted[], trace: readonly TraceEntry[]): Result {
+  const [message] = messages
+  const variants = message?.variants ?? []
+  const [first] = variants
+  const [reply] = replies
+  return {
+    replies,
+    refused: replies.length === 1 && reply !== undefined && reply.code >= 400 ? reply : undefined,
+    head: first === undefined ? '' : Buffer.from(first.head).toString(),
+    junk: first?.junk,
+    hold: first?.hold,
+    variants,
+    state: message?.state ?? {},
+    trace,
+    async text(variant = 0) {
+      const own = variants[variant]
+      if (message === undefined || own === undefined) return ''
+      const chunks: Uint8Array[] = []
+      for await (const chunk of queuedOf(message, own).open()) chunks.push(chunk)
+      return Buffer.concat(chunks).toString()
+    },
+  }
+}
