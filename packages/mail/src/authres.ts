@@ -110,6 +110,9 @@ function readResult(lexer: Lexer, name: string): AuthResult | undefined {
   }
 }
 
+// Only ASCII white space ends a word: a no-break space is text.
+const word = /[^ \t\r\n;()"]+/y
+
 /** Comments, nested ones too, are white space; quoted strings are unquoted (RFC 5322 §3.2). Linear in its input. */
 class Lexer {
   bad = false
@@ -143,20 +146,19 @@ class Lexer {
 
   /** RFC 2045 value, or an address as pvalue allows; '' for none. */
   value(): string {
-    if (!this.next('"')) return this.#run(/[^\s;()"]+/y)
-    const quoted = /"((?:[^"\\]|\\.)*)"/sy
-    quoted.lastIndex = this.#at
-    const found = quoted.exec(this.#text)
-    if (!found) {
-      this.bad = true
-      const rest = this.#text.slice(this.#at + 1)
-      this.#at = this.#text.length
-      return rest
+    if (!this.next('"')) return this.#run(word)
+    let local = ''
+    for (this.#at++; this.#at < this.#text.length && !this.next('"'); this.#at++) {
+      if (this.next('\\')) this.#at++
+      local += this.#text[this.#at] ?? ''
     }
-    this.#at += found[0].length
-    const local = (found[1] ?? '').replace(/\\(.)/gs, '$1')
+    if (!this.next('"')) {
+      this.bad = true
+      return local
+    }
+    this.#at++
     // pvalue: a quoted local part may be followed by its domain.
-    const domain = this.next('@') ? this.#run(/[^\s;()"]+/y) : ''
+    const domain = this.next('@') ? this.#run(word) : ''
     this.#skip()
     return domain === '' ? local : `"${local.replace(/["\\]/g, '\\$&')}"${domain}`
   }

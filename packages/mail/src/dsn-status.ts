@@ -8,7 +8,8 @@ import type { RemoteReply } from './reply.ts'
 import { encodeUnitext } from './xtext.ts'
 
 const maxText = 2000
-const maxWord = 240
+// 240 characters of four octets stay under the limit of a line.
+const longWord = /[^ ]{240}(?=[^ ])/gu
 
 /** `utf8`: message/global-delivery-status is welcome (RFC 6533 §4.1); without it the result is ASCII. */
 export function formatStatus(report: Report, recipients: readonly ReportedRecipient[], utf8: boolean): string {
@@ -74,5 +75,5 @@ function clean(value: string, utf8: boolean): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   let safe = value.slice(0, maxText).replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')
   safe = utf8 ? safe.toWellFormed() : safe.replace(/[^ -~]/gu, '?')
-  return safe.replace(new RegExp(`[^ ]{${maxWord}}(?=[^ ])`, 'gu'), '$& ')
+  return safe.replace(longWord, '$& ')
 }

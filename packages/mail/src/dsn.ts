@@ -111,7 +111,7 @@ function header(report: Report, shown: readonly ReportedRecipient[], boundary: s
     foldField('To', `<${formatAddress(report.to, { utf8: needsSmtputf8(report.to) })}>`, { utf8 }),
     foldField('Subject', subject(shown)),
     foldField('Date', formatDate(report.date)),
-    foldField('Message-ID', `<${report.id.replace(/[^A-Za-z0-9._-]/g, '-')}@${host}>`),
+    foldField('Message-ID', `<${report.id.slice(0, 200).replace(/[^A-Za-z0-9._-]/g, '-')}@${host}>`),
     reference ? foldField('References', reference) : '',
     // RFC 3834 §3.1.7: nobody answers this automatically.
     foldField('Auto-Submitted', 'auto-replied'),

@@ -50,7 +50,8 @@ function foldLine(name: string, line: string): string {
   let out = ''
   let rest = line
   while (rest.length > softLimit) {
-    const at = foldPoint(rest)
+    let at = foldPoint(rest)
+    if (at < 0 && Buffer.byteLength(rest) > hardLimit) at = afterName(rest) - 1
     if (at < 0) break
     out += `${checked(name, rest.slice(0, at))}\r\n`
     rest = rest.slice(at)
@@ -68,11 +69,15 @@ function foldPoint(line: string): number {
   let text = 0 // leading white space is the previous fold's
   while (text < line.length && isBlank(line.charCodeAt(text))) text++
   // The space after the name is kept with it, unless the first word would not fit otherwise.
-  const afterName = /^[!-9;-~]+: /.exec(line)?.[0].length ?? 0
-  const least = Math.max(text, afterName)
+  const least = Math.max(text, afterName(line))
   for (let i = softLimit; i > least; i--) if (startsFold(line, i)) return i
   for (let i = Math.max(softLimit, least) + 1; i < line.length; i++) if (startsFold(line, i)) return i
   return -1
+}
+
+/** Where the value begins on the first line; 0 on others. */
+function afterName(line: string): number {
+  return /^[!-9;-~]+: /.exec(line)?.[0].length ?? 0
 }
 
 // The first of a run of white space: what follows the run is text, so no folded line is blank.

@@ -76,6 +76,8 @@ function word(text: string): string {
 
 function path(mailbox: Pick<Mailbox, 'local' | 'domain'>, utf8: boolean): string | undefined {
   const address = formatAddress(mailbox, { utf8 })
-  // Folding must not meet white space inside the quotes of a local part.
-  return /^[!-~\u00a1-\u{10ffff}]{1,320}$/u.test(address) && (utf8 || isAscii(address)) ? `<${address}>` : undefined
+  // White space inside quotes would be folded, and brackets misread by those who do not know quotes.
+  return /^[!-'*-:=?-~\u00a1-\u{10ffff}]{1,320}$/u.test(address) && (utf8 || isAscii(address))
+    ? `<${address}>`
+    : undefined
 }
