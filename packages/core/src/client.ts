@@ -1,2 +1,17 @@
 // The SMTP and LMTP client, for delivery plugins.
-export {}
+export type { ConnectOptions } from './smtp/client/connection.ts'
+export { connect, SmtpConnection } from './smtp/client/connection.ts'
+export type { Mail, MailRecipient } from './smtp/client/envelope.ts'
+export type { FailureKind, Phase, Timeouts } from './smtp/client/failure.ts'
+export { defaultTimeouts, SmtpFailure } from './smtp/client/failure.ts'
+export type { ClientAuth, Endpoint, NextHop, TlsPolicy, XclientIdentity } from './smtp/client/next-hop.ts'
+export { endpointName, hopKey, hostName, parseEndpoint } from './smtp/client/next-hop.ts'
+export type { OutcomeContext } from './smtp/client/outcome.ts'
+export { outcomeOf, outcomeOfFailure } from './smtp/client/outcome.ts'
+export type { Lease, PoolLimits, PoolOptions } from './smtp/client/pool.ts'
+export { SmtpPool } from './smtp/client/pool.ts'
+export type { Unsent } from './smtp/client/requirements.ts'
+export type { Secured } from './smtp/client/tls.ts'
+export { secureContext } from './smtp/client/tls.ts'
+export type { Answer, Report } from './smtp/client/transaction.ts'
+export type { Dialogue } from './smtp/client/wire.ts'

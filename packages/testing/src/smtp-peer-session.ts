@@ -245,13 +245,19 @@ export class PeerSession {
     const body = this.#body
     const all = this.#recipients
     this.#said('C', `(${body?.size ?? 0} octets)`)
-    const taken: string[] = []
     const reply = `250 2.0.0 queued as ${this.#peer.count + 1}`
-    if (this.#peer.options.lmtp) {
-      for (const { address } of all) if (await this.#answer('dot', '', reply, address)) taken.push(address)
-    } else if (await this.#answer('dot', '', reply)) taken.push(...all.map(({ address }) => address))
+    const due = this.#peer.options.lmtp ? all.map(({ address }) => address) : [undefined]
+    const acts = due.map(recipient => this.#choose('dot', '', recipient) ?? reply)
+    const good = due.filter((_, i) => isTaken(acts[i] as PeerAct))
+    const taken = this.#peer.options.lmtp
+      ? (good as string[])
+      : good.length > 0
+        ? all.map(({ address }) => address)
+        : []
+    // Remembered before it is answered, so that a client that has its reply finds the message here.
     if (taken.length > 0 && body !== undefined) this.#peer.took(this.#message(via, taken, body))
     this.#reset()
+    for (const act of acts) await this.#perform(act, reply)
   }
 
   #message(via: 'data' | 'bdat', to: string[], body: PeerBody): PeerMessage {
@@ -277,10 +283,12 @@ export class PeerSession {
   }
 
   /** Does what the script says, else sends `reply`; whether the answer was a good one (2xx or 3xx). */
-  async #answer(step: PeerSteps, line: string, reply: string, recipient?: string): Promise<boolean> {
-    const given = { session: this.#number, line, ...(recipient === undefined ? {} : { recipient }) }
-    const act = this.#peer.act(step, given)
-    return this.#perform(act ?? reply, reply)
+  async #answer(step: PeerSteps, line: string, reply: string): Promise<boolean> {
+    return this.#perform(this.#choose(step, line) ?? reply, reply)
+  }
+
+  #choose(step: PeerSteps, line: string, recipient?: string): PeerAct | undefined {
+    return this.#peer.act(step, { session: this.#number, line, ...(recipient === undefined ? {} : { recipient }) })
   }
 
   async #perform(act: PeerAct, reply?: string): Promise<boolean> {
@@ -328,6 +336,11 @@ export class PeerSession {
   #said(who: 'C' | 'S', line: string): void {
     if (this.#peer.options.keep !== 'count') this.#dialogue.push(`${who}: ${line}`)
   }
+}
+
+function isTaken(act: PeerAct): boolean {
+  if (typeof act === 'string') return /^2/.test(act)
+  return act.taken ?? (act.reply === undefined ? act.end === undefined && act.raw === undefined : /^2/.test(act.reply))
 }
 
 /** The address between the brackets. */

@@ -35,6 +35,8 @@ export type PeerAct =
       readonly reply?: string
       readonly raw?: string | Uint8Array
       readonly end?: 'cut' | 'reset' | 'stall'
+      /** At `dot`: whether the message counts as accepted; default: where the reply is 250. */
+      readonly taken?: boolean
     }
 
 export type PeerSteps =

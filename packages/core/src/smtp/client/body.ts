@@ -1,0 +1,169 @@
+// A message's octets on their way out: looked at, dots stuffed, gathered. Native scans, nothing per line; flat cost per
+// octet whatever the content.
+import { isAscii } from 'node:buffer'
+
+/** Up to this size a message is read, judged and written as one. */
+export const inOne = 65_536
+
+const CR = 13
+const LF = 10
+const DOT = 46
+
+// RFC 5321 §2.3.8: CR and LF only together. A server that takes one of them for a line end can be made to see the end
+// of a message, and another message, where we see text. NUL: RFC 5321 §4.5.2 with RFC 3030 §3.
+const unfit = /\r(?!\n)|(?<!\r)\n|\0/
+
+/** What a message needs of a peer. `clean`: no bare CR or LF, no NUL. */
+export interface Content {
+  readonly clean: boolean
+  readonly eightBit: boolean
+  readonly eightBitHeader: boolean
+}
+
+/** Looks at a message as it passes; the same answer however it is cut into chunks. */
+export class Inspector {
+  clean = true
+  eightBit = false
+  eightBitHeader = false
+  octets = 0
+  /** Dots that must be doubled were seen in the last chunk, or may have been. */
+  dots = false
+  #afterCr = false
+  #last = LF
+  #inHeader = true
+  #tail = ''
+
+  see(chunk: Buffer): void {
+    if (chunk.length === 0) return
+    const text = chunk.toString('latin1')
+    const ascii = isAscii(chunk)
+    if (!ascii) this.eightBit = true
+    if (this.#inHeader) this.#seeHeader(text, ascii)
+    if (this.clean) this.clean = this.#isClean(chunk, text)
+    this.dots = (this.#last === LF && chunk[0] === DOT) || text.includes('\n.')
+    this.#last = chunk[chunk.length - 1] as number
+    this.#afterCr = this.#last === CR
+    this.octets += chunk.length
+  }
+
+  /** Nothing more comes: a CR at the very end is bare. */
+  end(): Content {
+    if (this.#afterCr) this.clean = false
+    return { clean: this.clean, eightBit: this.eightBit, eightBitHeader: this.eightBitHeader }
+  }
+
+  #isClean(chunk: Buffer, text: string): boolean {
+    const startsWithLf = chunk[0] === LF
+    if (this.#afterCr !== startsWithLf) return false
+    const endsWithCr = chunk[chunk.length - 1] === CR
+    // What hangs over the edges was judged here, or will be with the next chunk.
+    return !unfit.test(
+      startsWithLf || endsWithCr ? text.slice(startsWithLf ? 1 : 0, endsWithCr ? -1 : undefined) : text,
+    )
+  }
+
+  #seeHeader(text: string, ascii: boolean): void {
+    const all = this.#tail + text
+    const end = this.octets === 0 && all.startsWith('\r\n') ? 0 : all.indexOf('\r\n\r\n')
+    const header = end < 0 ? all : all.slice(0, end)
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: the range of ASCII
+    if (!ascii && /[^\x00-\x7f]/.test(header)) this.eightBitHeader = true
+    if (end >= 0) this.#inHeader = false
+    else this.#tail = all.slice(-3)
+  }
+}
+
+/** Doubles the dots that begin lines (RFC 5321 §4.5.2), chunk by chunk. Lines end in CRLF: see {@link Inspector}. */
+export class Stuffer {
+  #last = LF
+  #beforeLast = CR
+
+  /** The chunk itself where no dot is in the way. `dots`: whether one may be. */
+  push(chunk: Buffer, dots: boolean): Buffer {
+    const start = this.#last
+    if (chunk.length > 1) this.#beforeLast = chunk[chunk.length - 2] as number
+    else if (chunk.length === 1) this.#beforeLast = this.#last
+    if (chunk.length > 0) this.#last = chunk[chunk.length - 1] as number
+    return dots ? stuff(chunk, start) : chunk
+  }
+
+  /** The end of data: a line of one dot, behind a line end that is added where there is none. */
+  end(): string {
+    return this.#last === LF && this.#beforeLast === CR ? '.\r\n' : '\r\n.\r\n'
+  }
+}
+
+function stuff(chunk: Buffer, before: number): Buffer {
+  const out = Buffer.allocUnsafe(chunk.length * 2)
+  let at = 0
+  let last = before
+  for (let i = 0; i < chunk.length; i++) {
+    const octet = chunk[i] as number
+    if (octet === DOT && last === LF) out[at++] = DOT
+    out[at++] = octet
+    last = octet
+  }
+  return out.subarray(0, at)
+}
+
+/** A whole message in memory as DATA wants it, its end included. */
+export function stuffed(bytes: Buffer, dots: boolean): Buffer {
+  const stuffer = new Stuffer()
+  const body = stuffer.push(bytes, dots)
+  const end = stuffer.end()
+  const out = Buffer.allocUnsafe(body.length + end.length)
+  out.set(body)
+  out.write(end, body.length, 'latin1')
+  return out
+}
+
+/** All of a small message. More than `size` octets, or fewer, is an error of whoever keeps it: undefined. */
+export async function gather(source: AsyncIterable<Uint8Array>, size: number): Promise<Buffer | undefined> {
+  let first: Buffer | undefined
+  let rest: Buffer[] | undefined
+  let octets = 0
+  for await (const chunk of source) {
+    octets += chunk.length
+    if (octets > size) return undefined
+    const bytes = asBuffer(chunk)
+    if (first === undefined) first = bytes
+    else if (rest === undefined) rest = [first, bytes]
+    else rest.push(bytes)
+  }
+  if (octets !== size) return undefined
+  return rest === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(rest)
+}
+
+/** The same octets in chunks of `least` or more, but the last. */
+export async function* coalesced(source: AsyncIterable<Uint8Array>, least: number): AsyncGenerator<Buffer> {
+  let held: Buffer[] = []
+  let octets = 0
+  for await (const chunk of source) {
+    if (chunk.length === 0) continue
+    if (octets === 0 && chunk.length >= least) {
+      yield asBuffer(chunk)
+      continue
+    }
+    held.push(asBuffer(chunk))
+    octets += chunk.length
+    if (octets < least) continue
+    yield Buffer.concat(held, octets)
+    held = []
+    octets = 0
+  }
+  if (octets > 0) yield Buffer.concat(held, octets)
+}
+
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+/** `BDAT` and its octets in one piece (RFC 3030 §2). */
+export function bdat(bytes: Buffer, last: boolean, before = ''): Buffer {
+  const command = `${before}BDAT ${bytes.length}${last ? ' LAST' : ''}\r\n`
+  const length = Buffer.byteLength(command)
+  const out = Buffer.allocUnsafe(length + bytes.length)
+  out.write(command)
+  out.set(bytes, length)
+  return out
+}
