@@ -6,6 +6,8 @@ export {
   testCa,
   wrongNameCertificate,
 } from './certificates.ts'
+export type { Check, ConformanceOptions } from './conformance.ts'
+export { conformance } from './conformance.ts'
 export type { FakeClock } from './fake-clock.ts'
 export { fakeClock } from './fake-clock.ts'
 export type { FaultOptions } from './faulty-storage.ts'

@@ -129,7 +129,14 @@ describe('a tap', () => {
     const counting = definePlugin({
       name: 'counting',
       schema,
-      setup: () => ({ data: () => ({ write: chunk => void (octets += chunk.length), end() {} }) }),
+      setup: () => ({
+        data: () => ({
+          write(chunk) {
+            octets += chunk.length
+          },
+          end() {},
+        }),
+      }),
     })
     await using h = await harness([accepting, failing, counting])
     const { refused, trace } = await h.message([Buffer.from('A: b\r\n\r\none'), Buffer.from('two')])

@@ -147,7 +147,7 @@ describe('edits', () => {
     await using h = await harness([accepting, first, second])
     const result = await h.message(eml)
     const text = await result.text()
-    expect(text.replace(/Received: [^]*?\+0000\r\n/, 'Received: …\r\n')).toBe(
+    expect(text.replace(/Received: [\s\S]*?\+0000\r\n/, 'Received: …\r\n')).toBe(
       'X-Second: 2\r\nX-First: 1\r\nReceived: …\r\nSubject: changed\r\nFrom: a@client.test\r\n\r\nbody\r\n',
     )
     expect(result.trace.flatMap(entry => entry.edits ?? [])).toEqual([
@@ -197,7 +197,14 @@ describe('state', () => {
     const reading = definePlugin({
       name: 'reading',
       schema,
-      setup: () => ({ mail: { reads: [score], handler: tx => void (seen = tx.state.get(score)) } }),
+      setup: () => ({
+        mail: {
+          reads: [score],
+          handler(tx) {
+            seen = tx.state.get(score)
+          },
+        },
+      }),
     })
     const scoring = definePlugin({
       name: 'scoring',
