@@ -5,7 +5,7 @@ import { encodeQuotedPrintable } from './quoted-printable.ts'
 
 export interface ReturnedPart {
   readonly type: 'message/rfc822' | 'message/global' | 'text/rfc822-headers' | 'message/global-headers'
-  readonly encoding: '7bit' | '8bit' | 'quoted-printable' | 'base64'
+  readonly encoding: '7bit' | '8bit' | 'quoted-printable'
   readonly bytes: Uint8Array
   readonly whole: boolean
 }
@@ -16,19 +16,18 @@ const NUL = 0
 export function returnedPart(original: Uint8Array, what: 'full' | 'headers', utf8: boolean): ReturnedPart {
   const header = scanHeader(original)
   const head = Buffer.from(original.subarray(header.fields[0]?.start ?? header.end, header.end))
-  const global = !isAscii(head) && isUtf8(head)
+  // What was not sent as SMTPUTF8 goes back as the message/rfc822 that it was taken for, raw UTF-8 in its header or not.
+  const global = utf8 && !isAscii(head) && isUtf8(head)
   if (what === 'full' && canBeSent(original)) {
     const type = global ? 'message/global' : 'message/rfc822'
-    if (isAscii(original)) return { type, encoding: '7bit', bytes: original, whole: true }
-    // RFC 6532 §3.7: message/global may be encoded; RFC 2046 §5.2.1: message/rfc822 may not.
-    if (!global || utf8) return { type, encoding: '8bit', bytes: original, whole: true }
-    return { type, encoding: 'base64', bytes: base64(original), whole: true }
+    // RFC 2046 §5.2.1: message/rfc822 is never encoded.
+    return { type, encoding: isAscii(original) ? '7bit' : '8bit', bytes: original, whole: true }
   }
   const type = global ? 'message/global-headers' : 'text/rfc822-headers'
   const lines = Buffer.from(head.toString('latin1').replace(/\r?\n/g, '\r\n'), 'latin1')
   const fit = canBeSent(lines)
   if (fit && isAscii(lines)) return { type, encoding: '7bit', bytes: lines, whole: false }
-  if (fit && global && utf8) return { type, encoding: '8bit', bytes: lines, whole: false }
+  if (fit && global) return { type, encoding: '8bit', bytes: lines, whole: false }
   return { type, encoding: 'quoted-printable', bytes: Buffer.from(encodeQuotedPrintable(lines)), whole: false }
 }
 
@@ -36,9 +35,4 @@ export function returnedPart(original: Uint8Array, what: 'full' | 'headers', utf
 function canBeSent(bytes: Uint8Array): boolean {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   return !buffer.includes(NUL) && !/\r(?!\n)|(?<!\r)\n/.test(buffer.toString('latin1'))
-}
-
-function base64(bytes: Uint8Array): Uint8Array {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
-  return Buffer.from(text.replace(/.{76}(?=.)/g, '$&\r\n'))
 }

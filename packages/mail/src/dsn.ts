@@ -97,8 +97,7 @@ export function formatReport(report: Report): FormattedReport {
   chunks.push(Buffer.from(`--${boundary}--\r\n`))
   return {
     bytes: Buffer.concat(chunks),
-    smtputf8:
-      needsSmtputf8(report.to) || (utf8 && original.type.startsWith('message/global') && original.encoding === '8bit'),
+    smtputf8: needsSmtputf8(report.to) || (original.type.startsWith('message/global') && original.encoding === '8bit'),
     eightBit: needsSmtputf8(report.to) || !statusIsAscii || original.encoding === '8bit',
   }
 }
