@@ -201,6 +201,7 @@ export class LiveGeneration implements Generation {
   #holds = 0
   #idle: (() => void) | undefined
   #giveUp: (() => void) | undefined
+  #grace = 0
   #ended: Promise<void> | undefined
 
   constructor({ number, loaded, entries, plan, services, disposer, over, parts }: LiveParts) {
@@ -241,23 +242,27 @@ export class LiveGeneration implements Generation {
    * `grace` ms more; then aborts `Setup.signal` and disposes. Never rejects. Called again it waits for the same.
    */
   end(drain: number, grace: number): Promise<void> {
-    this.#ended ??= this.#end(drain, grace)
+    if (this.#ended === undefined) {
+      this.#grace = grace
+      this.#ended = this.#end(drain)
+    }
     return this.#ended
   }
 
-  /** Lets the wait for holds, if there is one, take `ms` more at most: the process is about to end. */
-  hurry(ms: number): void {
-    if (this.#giveUp !== undefined) this.#runtime.clock.after(ms, this.#giveUp)
+  /** Shortens a wait for holds that is under way: the process is about to end. */
+  hurry(drain: number, grace: number): void {
+    this.#grace = Math.min(this.#grace, grace)
+    if (this.#giveUp !== undefined) this.#runtime.clock.after(drain, this.#giveUp)
   }
 
-  async #end(drain: number, grace: number): Promise<void> {
+  async #end(drain: number): Promise<void> {
     const fields = () => ({ generation: this.number, holds: this.#holds })
     const options = { runtime: this.#runtime, stage: 'drain' } as const
     await runObservers(this.plan.stages.drain, lifecycleScene(this.over), options)
     if (!(await this.#whenIdle(drain))) {
       this.#log.info(fields(), 'time is up for sessions of a replaced configuration')
       this.retired.abort(aborted.retired)
-      if (!(await this.#whenIdle(grace))) {
+      if (!(await this.#whenIdle(this.#grace))) {
         this.#log.error(
           fields(),
           'sessions or deliveries of a replaced configuration did not end, it is closed under them',
@@ -274,7 +279,11 @@ export class LiveGeneration implements Generation {
   #whenIdle(ms: number): Promise<boolean> {
     if (this.#holds === 0) return Promise.resolve(true)
     return new Promise(resolve => {
+      let waits = true
       const done = (idle: boolean) => {
+        // A `hurry` may come due when this wait is long over.
+        if (!waits) return
+        waits = false
         cancel()
         this.#idle = undefined
         this.#giveUp = undefined

@@ -30,6 +30,7 @@ export interface GenerationsOptions {
 export class Generations {
   readonly #options: GenerationsOptions
   readonly #parts: BuildParts
+  readonly #grace: number
   readonly #ending = new Map<LiveGeneration, Promise<void>>()
   #current: LiveGeneration | undefined
   #last: Promise<unknown> = Promise.resolve()
@@ -39,6 +40,7 @@ export class Generations {
   constructor(options: GenerationsOptions) {
     const { services = [], clock, log, hints = {}, runtime = hookRuntime(clock) } = options
     this.#options = options
+    this.#grace = options.grace ?? 300_000
     this.#parts = { services: Services.of(services), shared: new SharedRegistry(), runtime, log, hints }
   }
 
@@ -59,11 +61,12 @@ export class Generations {
 
   /** The first generation. Rejects with PosthornErrors, or what `activate` threw, and nothing is open then. */
   start(loaded: LoadedConfig): Promise<Generation> {
-    return this.#serially(() => this.#replace(loaded))
+    return this.reload(loaded)
   }
 
   /** Replaces the current generation; reloads wait for each other. Rejects with PosthornErrors, or what `activate` threw, and the old one goes on. */
-  reload(loaded: LoadedConfig): Promise<Generation> {
+  async reload(loaded: LoadedConfig): Promise<Generation> {
+    this.#refuseIfClosed()
     return this.#serially(() => this.#replace(loaded))
   }
 
@@ -75,14 +78,16 @@ export class Generations {
     this.#closed ??= this.#serially(async () => {
       const current = this.#current
       if (current !== undefined) this.#retire(current, drain ?? current.config.drain, grace)
-      if (drain !== undefined) for (const generation of this.#ending.keys()) generation.hurry(drain)
+      if (drain !== undefined) {
+        for (const generation of this.#ending.keys()) generation.hurry(drain, grace ?? this.#grace)
+      }
       await Promise.all(this.#ending.values())
     })
     return this.#closed
   }
 
   async #replace(loaded: LoadedConfig): Promise<Generation> {
-    if (this.#closed !== undefined) throw new PosthornError('POSTHORN_CLOSED', 'the server is shutting down')
+    this.#refuseIfClosed()
     const { log } = this.#parts
     const previous = this.#current
     const next = await buildGeneration(loaded, this.#number + 1, this.#parts)
@@ -111,7 +116,11 @@ export class Generations {
     return next
   }
 
-  #retire(generation: LiveGeneration, drain: number, grace = this.#options.grace ?? 300_000): void {
+  #refuseIfClosed(): void {
+    if (this.#closed !== undefined) throw new PosthornError('POSTHORN_CLOSED', 'the server is shutting down')
+  }
+
+  #retire(generation: LiveGeneration, drain: number, grace = this.#grace): void {
     const ending = generation.end(drain, grace).finally(() => this.#ending.delete(generation))
     this.#ending.set(generation, ending)
   }

@@ -84,7 +84,7 @@ export class Observers {
     for (let job = next(line); job !== undefined; job = next(line)) {
       const running = this.#run(job)
       if (running === undefined) continue
-      running.then(() => {
+      void running.then(() => {
         this.#busy--
         this.#work(line)
       })
