@@ -13,6 +13,7 @@ export default defineConfig({
       'packages/*/test/**/*.test.ts',
       'packages/plugins/*/test/**/*.test.ts',
       'test/{scenarios,integration,repo}/**/*.test.ts',
+      'examples/**/*.test.ts',
     ],
     pool: 'forks',
     execArgv: ['--conditions=@posthorn/source'],
