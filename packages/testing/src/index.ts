@@ -1,3 +1,5 @@
+export type { OpenBlobs } from './blobs-suite.ts'
+export { blobsSuite } from './blobs-suite.ts'
 export type { TestCertificate } from './certificates.ts'
 export {
   clientCertificate,

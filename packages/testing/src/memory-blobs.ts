@@ -4,7 +4,6 @@ import {
   type Blobs,
   type BlobWriter,
   disownOps,
-  garbageKey,
   inlineKey,
   inlineRef,
   isInlineRef,
@@ -97,15 +96,17 @@ export function memoryBlobs(storage: Storage, files = new Map<string, Uint8Array
     async collect() {
       let removed = 0
       for await (const batch of storage.range(under('g/')))
-        for (const [key] of batch) {
+        for (const [key, by] of batch) {
           const ref = key.slice(2)
           let owned = false
           for await (const owners of storage.range({ ...under(`b/${ref}/`), limit: 1 })) owned = owners.length > 0
-          const ops: Op[] = [{ type: 'del', key: garbageKey(ref) }]
-          if (!owned && isInlineRef(ref)) ops.push({ type: 'del', key: inlineKey(ref) })
-          if (!owned) removed++
-          if (!owned) files.delete(ref)
-          await storage.write(ops)
+          const ops: Op[] = [{ type: 'del', key }]
+          if (!owned) {
+            removed++
+            files.delete(ref)
+            if (isInlineRef(ref)) ops.push({ type: 'del', key: inlineKey(ref) })
+          }
+          await storage.write(ops, { when: [{ key, equals: by }] })
         }
       return removed
     },

@@ -4,6 +4,7 @@ import {
   assertKey,
   type Condition,
   compareKeys,
+  dooms,
   type Entry,
   type Op,
   type Range,
@@ -93,7 +94,13 @@ export class MemoryStorage implements Storage {
       copies.push(op.type === 'put' ? { type: 'put', key: op.key, value: copy(op.value) } : op)
     }
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ ops: copies, when: options.when, relaxed: options.relaxed === true, resolve, reject })
+      this.#waiting.push({
+        ops: copies,
+        when: options.when,
+        relaxed: options.relaxed === true && !dooms(ops),
+        resolve,
+        reject,
+      })
       if (this.#waiting.length === 1) queueMicrotask(() => this.flush())
     })
   }

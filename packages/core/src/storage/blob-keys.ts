@@ -31,7 +31,8 @@ export const ownOps = (ref: string, owner: string): readonly Op[] => [
 export function disownOps(ref: string, owner: string, sole: boolean): readonly Op[] {
   const gone: Op = { type: 'del', key: ownerKey(ref, owner) }
   if (sole && isInlineRef(ref)) return [gone, { type: 'del', key: inlineKey(ref) }]
-  return [gone, { type: 'put', key: garbageKey(ref), value: nothing }]
+  // Named, so that the collector can tell a later mark from the one it dealt with.
+  return [gone, { type: 'put', key: garbageKey(ref), value: Buffer.from(owner) }]
 }
 
 /**
