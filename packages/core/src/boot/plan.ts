@@ -7,6 +7,8 @@ import type { Plan } from '../hooks/contract.ts'
 import { buildPlan, type Instance } from '../hooks/order.ts'
 import { silentLog } from '../log.ts'
 import type { HookTable } from '../plugin.ts'
+import { Blobs, Storage } from '../storage/contract.ts'
+import type { Token } from '../token.ts'
 import { Services } from './container.ts'
 import type { LoadedConfig, LoadedPlugin } from './contract.ts'
 import { Disposer } from './dispose.ts'
@@ -31,22 +33,29 @@ interface Entry extends Candidate {
 /** Milliseconds. */
 const setupTimeout = 10_000
 
+/** Which standard plugin provides what plugins may need, by token: for advice. */
+const standardHints: Readonly<Record<string, string>> = {
+  [Storage.name]: 'storage-level',
+  [Blobs.name]: 'storage-level',
+  'domains/domains': 'domains',
+}
+
+/** Services named `core/…` are the core's, but for those that a plugin of the distribution provides. */
+const isCore = (token: Token<any>) => token.name.startsWith('core/') && !Object.hasOwn(standardHints, token.name)
+
 /**
- * Plans a configuration. `coreTokens`: names of the services that the core provides; `hints` as for a generation.
+ * Plans a configuration.
  * @throws PosthornErrors what would stop the start: missing services, cycles, bad hooks
  */
-export async function dryPlan(
-  loaded: LoadedConfig,
-  coreTokens: ReadonlySet<string>,
-  hints: Readonly<Record<string, string>> = {},
-): Promise<DryPlan> {
+export async function dryPlan(loaded: LoadedConfig): Promise<DryPlan> {
   const entries = loaded.config.plugins.map((settings, rank): Entry => {
     const own = loaded.plugins[rank] as LoadedPlugin
     return { name: settings.as ?? own.plugin.name, plugin: own.plugin, at: settings.at, rank, loaded: own }
   })
   const errors: PosthornError[] = []
   refuseTwice(entries, errors)
-  const order = setupOrder(entries, { has: token => coreTokens.has(token.name) }, hints, errors)
+  const provided = new Set(entries.flatMap(({ plugin }) => (plugin.provides ?? []).map(token => token.name)))
+  const order = setupOrder(entries, { has: token => isCore(token) && !provided.has(token.name) }, standardHints, errors)
   if (errors.length > 0) throw failed(errors)
   const unknown: { name: string; reason: string }[] = []
   const tables = new Map<Entry, HookTable>()

@@ -1,0 +1,109 @@
+import { Command } from 'commander'
+import { check } from './commands/check.ts'
+import { explain } from './commands/explain.ts'
+import { init } from './commands/init.ts'
+import { passwd } from './commands/passwd.ts'
+import { queueList, queueShow } from './commands/queue.ts'
+import { reload } from './commands/reload.ts'
+import { send } from './commands/send.ts'
+import { start } from './commands/start.ts'
+import { status } from './commands/status.ts'
+import { version } from './distribution.ts'
+import { exit, exitCodeOf, exitHelp, type Tell, tell } from './failure.ts'
+import type { Io } from './io.ts'
+
+/** Options that every command has. */
+export interface Common extends Tell {
+  readonly config?: string
+}
+
+type Action = (io: Io, options: any, ...args: any[]) => Promise<number>
+
+/** Runs a command line; resolves with its exit code and never rejects. `args`: without node and script. */
+export async function run(args: readonly string[], io: Io): Promise<number> {
+  let code: number = exit.ok
+  const program = build(io, (action, options, rest) =>
+    action(io, options, ...rest).then(result => {
+      code = result
+    }),
+  )
+  try {
+    await program.parseAsync(args, { from: 'user' })
+    return code
+  } catch (error) {
+    tell(error, io, { json: args.includes('--json'), verbose: args.includes('--verbose') })
+    return exitCodeOf(error)
+  }
+}
+
+function build(io: Io, perform: (action: Action, options: Common, rest: unknown[]) => Promise<void>): Command {
+  const program = new Command('posthorn')
+    .description('A mail server made of plugins.')
+    .version(version, '-V, --version')
+    .exitOverride()
+    .configureOutput({ writeOut: text => io.out(text.trimEnd()), writeErr: text => io.err(text.trimEnd()) })
+    .configureHelp({ sortSubcommands: false })
+    .addHelpText('after', `\n${exitHelp}`)
+    .showSuggestionAfterError()
+
+  const add = (parent: Command, name: string, description: string, action: Action): Command => {
+    const command = parent.command(name).description(description)
+    command.action((...all: unknown[]) => {
+      // commander hands over arguments, then options, then the command.
+      const options = all.at(-2) as Common
+      return perform(action, options, all.slice(0, -2))
+    })
+    return command.option('--json', 'print JSON').option('--verbose', 'say more, and where errors come from')
+  }
+  const withConfig = (command: Command) =>
+    command.option('-c, --config <file>', 'configuration; default: posthorn.config.* here or in a folder above')
+  const withServer = (command: Command) =>
+    withConfig(command).option('--socket <path>', "the server's control socket, if not the configuration's")
+
+  add(program, 'init', 'Write a configuration: asks, or --yes for the defaults.', init)
+    .option('-y, --yes', 'do not ask')
+    .option('--kind <kind>', 'server: keeps mail; gateway: passes it on to another server')
+    .option('--format <format>', 'ts, yaml or json; default ts')
+    .option('--hostname <name>', "this server's name")
+    .option('--domain <domain>', 'a domain whose mail comes here')
+    .option('--to <host:port>', 'gateway: the server behind it')
+    .option('--force', 'overwrite a configuration that is there')
+  withConfig(add(program, 'start', 'Run the server until SIGTERM or SIGINT; SIGHUP reloads.', start)).option(
+    '--demo',
+    'without a configuration here, run a small one on loopback, data in .posthorn/',
+  )
+  withConfig(add(program, 'check', 'Validate the configuration and print what it would do; starts nothing.', check))
+  withServer(
+    add(program, 'reload', 'Make the running server take its configuration anew; an error changes nothing.', reload),
+  )
+  withServer(add(program, 'status', 'Print what the running server does.', status))
+  withServer(add(program, 'send', 'Send a test message and follow it to its end.', send))
+    .option('--from <address>', 'sender; <> for none')
+    .option('--to <address...>', 'recipients')
+    .option('--subject <text>', 'subject', 'Test by posthorn send')
+    .option('--text <text>', 'text of the message')
+    .option('--file <eml>', 'a whole message instead; - for standard input')
+    .option('--listener <name>', 'listener of the running server; default: its first without log-in')
+    .option('--server <host:port>', 'another server instead')
+    .option('--user <name>', 'log in; the password comes from POSTHORN_PASSWORD, or is asked for')
+    .option('--tls <mode>', 'none, opportunistic, require or verify', 'opportunistic')
+    .option('--no-follow', 'end when it was accepted')
+    .option('--wait <duration>', 'how long to follow it', '60s')
+  withServer(add(program, 'explain', 'Print why a message went where it went.', explain)).argument(
+    '<id>',
+    'of a message, as in logs and replies',
+  )
+  const queue = program.command('queue').description('Look at the queue.')
+  withServer(add(queue, 'list', 'List queued messages, oldest first.', queueList))
+    .option('--lane <lane>', 'only this destination')
+    .option('--state <state>', 'only due, sending, deferred or held')
+    .option('--sender <address>', 'only from this sender or domain')
+    .option('--recipient <address>', 'only to this recipient or domain')
+    .option('--older <duration>', 'only those received at least this long ago: 2h')
+    .option('--limit <count>', 'at most so many', '50')
+  withServer(add(queue, 'show', 'Print one queued message: envelope, recipients, attempts.', queueShow)).argument(
+    '<id>',
+  )
+  add(program, 'passwd', 'Print the hash of a password, for the plugin users.', passwd)
+  return program
+}
