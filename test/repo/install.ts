@@ -11,8 +11,14 @@ const run = promisify(execFile)
 const bin = (...path: string[]) => join(root, 'node_modules', ...path)
 
 /** Runs a program; a failure carries what it printed. */
-export async function sh(file: string, args: readonly string[], cwd: string): Promise<string> {
-  const env = { ...process.env, npm_config_offline: 'true', npm_config_update_notifier: 'false', NODE_OPTIONS: '' }
+export async function sh(file: string, args: readonly string[], cwd: string, more: object = {}): Promise<string> {
+  const env = {
+    ...process.env,
+    ...more,
+    npm_config_offline: 'true',
+    npm_config_update_notifier: 'false',
+    NODE_OPTIONS: '',
+  }
   try {
     return (await run(file, args, { cwd, env, maxBuffer: 1 << 26 })).stdout
   } catch (error) {
