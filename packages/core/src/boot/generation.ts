@@ -1,18 +1,18 @@
 // Builds one configuration generation aside: options checked, services wired, plugins set up, hooks planned, `ready`
 // hooks run. Whatever goes wrong, what was opened is closed again and all that is wrong is thrown together.
 import { Aborter, aborted } from '../aborter.ts'
-import type { Config, PluginConfig } from '../config/contract.ts'
+import type { PluginConfig } from '../config/contract.ts'
 import { PosthornError, PosthornErrors } from '../errors.ts'
-import type { HookRuntime, Plan } from '../hooks/contract.ts'
+import type { HookRuntime } from '../hooks/contract.ts'
 import { buildPlan, type Instance } from '../hooks/order.ts'
-import { runObservers, runSequence } from '../hooks/run.ts'
+import { runSequence } from '../hooks/run.ts'
 import type { Log } from '../log.ts'
 import type { HookTable } from '../plugin.ts'
-import type { Token } from '../token.ts'
 import type { Services } from './container.ts'
-import type { Generation, LoadedConfig, LoadedPlugin } from './contract.ts'
+import type { LoadedConfig, LoadedPlugin } from './contract.ts'
 import { Disposer } from './dispose.ts'
 import { lifecycleScene } from './lifecycle.ts'
+import { LiveGeneration } from './live.ts'
 import { checkOptions } from './options.ts'
 import { pluginLog } from './plugin-log.ts'
 import { type Candidate, setupOrder } from './providers.ts'
@@ -79,7 +79,8 @@ export async function buildGeneration(
     const tables = new Map<Entry, HookTable>()
     for (const entry of order) tables.set(entry, await setUp(entry, options.get(entry)))
     const plan = buildPlan(entries.map(entry => instanceOf(entry, tables.get(entry) as HookTable)))
-    const live = new LiveGeneration({ number, loaded, entries, plan, services, disposer, over, parts })
+    const plugins = entries.map(({ name, settings, loaded: { from } }) => ({ name, use: settings.use, from }))
+    const live = new LiveGeneration({ number, config: loaded.config, plan, plugins, services, disposer, over, parts })
     await runReady(live, runtime)
     return live
   } catch (error) {
@@ -172,126 +173,4 @@ async function runReady(live: LiveGeneration, runtime: HookRuntime): Promise<voi
       cause: error,
     },
   )
-}
-
-interface LiveParts {
-  readonly number: number
-  readonly loaded: LoadedConfig
-  readonly entries: readonly Entry[]
-  readonly plan: Plan
-  readonly services: Services
-  readonly disposer: Disposer
-  readonly over: Aborter
-  readonly parts: BuildParts
-}
-
-/** A generation and the end of it. */
-export class LiveGeneration implements Generation {
-  readonly number: number
-  readonly config: Config
-  readonly plan: Plan
-  readonly plugins: readonly { readonly name: string; readonly use: string; readonly from: string }[]
-  readonly retired = new Aborter()
-  /** Aborts `Setup.signal`. */
-  readonly over: Aborter
-  readonly #services: Services
-  readonly #disposer: Disposer
-  readonly #runtime: HookRuntime
-  readonly #log: Log
-  #holds = 0
-  #idle: (() => void) | undefined
-  #giveUp: (() => void) | undefined
-  #grace = 0
-  #ended: Promise<void> | undefined
-
-  constructor({ number, loaded, entries, plan, services, disposer, over, parts }: LiveParts) {
-    this.number = number
-    this.config = loaded.config
-    this.plan = plan
-    this.plugins = entries.map(({ name, settings, loaded: { from } }) => ({ name, use: settings.use, from }))
-    this.over = over
-    this.#services = services
-    this.#disposer = disposer
-    this.#runtime = parts.runtime
-    this.#log = parts.log
-  }
-
-  get holds(): number {
-    return this.#holds
-  }
-
-  get<T>(token: Token<T>): T | undefined {
-    return this.#services.get(token)
-  }
-
-  hold(): () => void {
-    if (this.#disposer.disposed) {
-      throw new PosthornError('POSTHORN_GENERATION_OVER', `configuration ${this.number} has ended`)
-    }
-    this.#holds++
-    let held = true
-    return () => {
-      if (!held) return
-      held = false
-      if (--this.#holds === 0) this.#idle?.()
-    }
-  }
-
-  /**
-   * Tells its plugins (`drain`), waits for the last hold, after `drain` ms with `retired` aborted, but no longer than
-   * `grace` ms more; then aborts `Setup.signal` and disposes. Never rejects. Called again it waits for the same.
-   */
-  end(drain: number, grace: number): Promise<void> {
-    if (this.#ended === undefined) {
-      this.#grace = grace
-      this.#ended = this.#end(drain)
-    }
-    return this.#ended
-  }
-
-  /** Shortens a wait for holds that is under way: the process is about to end. */
-  hurry(drain: number, grace: number): void {
-    this.#grace = Math.min(this.#grace, grace)
-    if (this.#giveUp !== undefined) this.#runtime.clock.after(drain, this.#giveUp)
-  }
-
-  async #end(drain: number): Promise<void> {
-    const fields = () => ({ generation: this.number, holds: this.#holds })
-    const options = { runtime: this.#runtime, stage: 'drain' } as const
-    await runObservers(this.plan.stages.drain, lifecycleScene(this.over), options)
-    if (!(await this.#whenIdle(drain))) {
-      this.#log.info(fields(), 'time is up for sessions of a replaced configuration')
-      this.retired.abort(aborted.retired)
-      if (!(await this.#whenIdle(this.#grace))) {
-        this.#log.error(
-          fields(),
-          'sessions or deliveries of a replaced configuration did not end, it is closed under them',
-        )
-      }
-    }
-    this.retired.abort(aborted.retired)
-    this.over.abort(aborted.retired)
-    await this.#disposer.dispose()
-    this.#services.clear()
-    this.#log.info({ generation: this.number }, 'a configuration has ended')
-  }
-
-  #whenIdle(ms: number): Promise<boolean> {
-    if (this.#holds === 0) return Promise.resolve(true)
-    return new Promise(resolve => {
-      let waits = true
-      const done = (idle: boolean) => {
-        // A `hurry` may come due when this wait is long over.
-        if (!waits) return
-        waits = false
-        cancel()
-        this.#idle = undefined
-        this.#giveUp = undefined
-        resolve(idle)
-      }
-      const cancel = this.#runtime.clock.after(ms, () => done(false))
-      this.#idle = () => done(true)
-      this.#giveUp = () => done(false)
-    })
-  }
 }

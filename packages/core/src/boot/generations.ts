@@ -9,7 +9,8 @@ import type { Token } from '../token.ts'
 import type { Awaitable } from '../transaction.ts'
 import { Services } from './container.ts'
 import type { Generation, LoadedConfig } from './contract.ts'
-import { type BuildParts, buildGeneration, type LiveGeneration } from './generation.ts'
+import { type BuildParts, buildGeneration } from './generation.ts'
+import type { LiveGeneration } from './live.ts'
 import { SharedRegistry } from './shared.ts'
 
 export interface GenerationsOptions {

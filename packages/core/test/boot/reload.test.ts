@@ -140,6 +140,23 @@ test('close drains, ends every generation, and refuses what comes later', async 
   expect(await generations.close()).toBeUndefined()
 })
 
+test('close shortens the end of what is still telling its plugins to drain', async () => {
+  const events: string[] = []
+  const draining = Promise.withResolvers<void>()
+  const { generations, clock } = server()
+  const first = await generations.start(loaded(plugin('a', () => ({ drain: () => draining.promise }))))
+  first.hold()
+  await generations.reload(loaded(life(events, 'b')))
+  const closing = generations.close(1_000, 0)
+  await clock.settle()
+  draining.resolve()
+  await clock.settle()
+  await clock.advance(1_000)
+  await closing
+  expect(first.retired.reason).toBeDefined()
+  expect(events.at(-1)).toBe('b down')
+})
+
 const store = (events: string[], config: Json, name = 'store') =>
   plugin(name, async ctx => {
     const value = await ctx.shared(

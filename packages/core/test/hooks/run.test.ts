@@ -181,6 +181,37 @@ test('a hook that never settles is given up after its timeout, and its late answ
   expect(told).toEqual(['slow timeout'])
 })
 
+test('a late or second answer does not end the wave before its other hooks', async () => {
+  const { scene, options, clock, units } = stage()
+  const late = pending<unknown>()
+  const last = pending<unknown>()
+  const twice = {
+    // biome-ignore lint/suspicious/noThenProperty: a plugin may answer this
+    then(ok: (value: unknown) => void, fail: (error: Error) => void) {
+      ok(undefined)
+      ok(no)
+      fail(new Error('and now this'))
+    },
+  }
+  const plan = waves([
+    hook('late', () => late.promise, { timeout: 100 }),
+    hook('twice', () => twice),
+    hook('last', () => last.promise),
+  ])
+  let result: GateResult | undefined
+  const running = Promise.resolve(runGate(plan, scene, options())).then(r => {
+    result = r
+  })
+  await clock.advance(200)
+  late.resolve(no)
+  await clock.settle()
+  expect(result).toBeUndefined()
+  last.resolve(undefined)
+  await running
+  expect(result).toMatchObject({ verdict: { code: 451 }, by: 'late' })
+  expect(units).toEqual(['late:drop', 'twice:keep', 'last:keep'])
+})
+
 test('no timer waits when no hook does', async () => {
   const { scene, options, clock } = stage()
   await runGate(waves([hook('a', async () => undefined)]), scene, options())
@@ -199,7 +230,7 @@ test('a deadline that several stages share cuts the last one short', async () =>
   expect((none as GateResult).settled[0]?.fault?.kind).toBe('timeout')
 })
 
-test('the signal of a call aborts when the client goes, and settled calls leave nothing in the session', async () => {
+test('the signal of a call aborts when the client goes', async () => {
   const { scene, options, parent } = stage()
   const gone = pending<undefined>()
   let signal: AbortSignal | undefined
@@ -217,6 +248,17 @@ test('the signal of a call aborts when the client goes, and settled calls leave 
   expect(signal?.reason).toMatchObject({ message: 'hang-up' })
   gone.resolve(undefined)
   await running
+})
+
+test('a settled call is not told of a hang-up, and leaves nothing in the session', async () => {
+  const { scene, options, parent } = stage()
+  let signal: AbortSignal | undefined
+  const reads = hook('a', async call => {
+    signal = call.signal
+  })
+  await runGate(waves([reads]), scene, options())
+  parent.abort(new Error('hang-up'))
+  expect(signal?.aborted).toBe(false)
 })
 
 test('a signal first read after the call is aborted already', async () => {
