@@ -298,15 +298,18 @@ class Transaction {
     }
   }
 
-  async #read(phase: Phase, timeout: number): Promise<RemoteReply> {
-    const reply = this.#wire.take(phase) ?? (await this.#wire.read(phase, timeout))
-    // RFC 5321 §3.8: 421 may answer any command; what comes next is the end of the connection.
-    if (reply.code === 421) {
-      // In LMTP the others of this message have no reply yet.
-      if (phase !== 'dot' || !this.#link.lmtp) this.#wire.settled()
-      throw this.#wire.refused(reply)
-    }
-    return reply
+  /** The next reply, without a promise where it is there: one write brings one packet of replies. */
+  #read(phase: Phase, timeout: number): RemoteReply | Promise<RemoteReply> {
+    const reply = this.#wire.take(phase)
+    return reply === undefined ? this.#wire.read(phase, timeout).then(this.#checked) : this.#checked(reply)
+  }
+
+  readonly #checked = (reply: RemoteReply): RemoteReply => {
+    if (reply.code !== 421) return reply
+    // RFC 5321 §3.8: 421 may answer any command; what comes next is the end of the connection. In LMTP the others of
+    // this message have no reply yet.
+    if (reply.phase !== 'dot' || !this.#link.lmtp) this.#wire.settled()
+    throw this.#wire.refused(reply)
   }
 
   #write(lines: readonly string[]): void {

@@ -12,7 +12,6 @@ interface Waiter {
   readonly phase: Phase
   readonly resolve: (reply: RemoteReply) => void
   readonly reject: (failure: SmtpFailure) => void
-  readonly cancel: () => void
 }
 
 interface Down {
@@ -23,6 +22,7 @@ interface Down {
 
 /** Milliseconds that a peer that refused us gets to answer QUIT. */
 const leaving = 5_000
+const never = Number.POSITIVE_INFINITY
 
 export class Wire {
   readonly host: string
@@ -40,7 +40,9 @@ export class Wire {
   /** The last 421: why the connection will end. */
   #goodbye: RemoteReply | undefined
   #waiter: Waiter | undefined
-  #drained: { readonly resolve: () => void; readonly cancel: () => void } | undefined
+  #drained: (() => void) | undefined
+  #deadline = never
+  #alarm: { readonly at: number; readonly cancel: () => void } | undefined
   #down: Down | undefined
   /** A final dot is out, its reply is not in. */
   #sealed = false
@@ -113,9 +115,9 @@ export class Wire {
     const reply = this.take(phase)
     if (reply !== undefined) return Promise.resolve(reply)
     if (this.#down !== undefined) return Promise.reject(this.#failure(phase))
+    this.#expireIn(timeout)
     return new Promise((resolve, reject) => {
-      const cancel = this.#clock.after(timeout, () => this.fail('timeout', `no reply in ${timeout / 1000} s`))
-      this.#waiter = { phase, resolve, reject, cancel }
+      this.#waiter = { phase, resolve, reject }
     })
   }
 
@@ -132,11 +134,9 @@ export class Wire {
   /** Resolves when the written octets have left, or the connection is {@link interrupted}, after `timeout` at the latest. */
   drained(timeout: number): Promise<void> {
     if (this.interrupted || !this.#socket.writableNeedDrain) return Promise.resolve()
+    this.#expireIn(timeout)
     return new Promise(resolve => {
-      const cancel = this.#clock.after(timeout, () =>
-        this.fail('timeout', `the peer took nothing for ${timeout / 1000} s`),
-      )
-      this.#drained = { resolve, cancel }
+      this.#drained = resolve
     })
   }
 
@@ -148,12 +148,10 @@ export class Wire {
     // RFC 5321 §3.1: a client that is refused says QUIT. In the middle of a body it would be text.
     if (kind === 'refused' && this.#early === undefined) this.#leave(leaving)
     else this.#socket.destroy()
+    this.#alarm?.cancel()
     const waiter = this.#waiter
     this.#waiter = undefined
-    if (waiter !== undefined) {
-      waiter.cancel()
-      waiter.reject(this.#failure(waiter.phase))
-    }
+    waiter?.reject(this.#failure(waiter.phase))
     this.#undrain()
     this.#onDown()
   }
@@ -177,6 +175,7 @@ export class Wire {
   quit(timeout: number): void {
     if (this.#down !== undefined) return
     this.#down = { kind: 'closed', message: 'closed' }
+    this.#alarm?.cancel()
     this.#leave(timeout)
     this.#onDown()
   }
@@ -243,7 +242,7 @@ export class Wire {
       return
     }
     this.#waiter = undefined
-    waiter.cancel()
+    this.#deadline = never
     waiter.resolve(this.#remote(reply, waiter.phase))
   }
 
@@ -270,11 +269,39 @@ export class Wire {
     return new SmtpFailure(kind, phase, this.host, message, { reply, unknown, cause })
   }
 
+  /**
+   * Nobody waits longer than this. An alarm that was set stays set and looks at the deadline when it rings: with two
+   * waits for each message, setting and clearing a timer would cost as much as reading the replies.
+   */
+  #expireIn(timeout: number): void {
+    const now = this.#clock.monotonic()
+    this.#deadline = now + timeout
+    if (this.#alarm !== undefined && this.#alarm.at <= this.#deadline) return
+    this.#alarm?.cancel()
+    this.#setAlarm(now)
+  }
+
+  #setAlarm(now: number): void {
+    const cancel = this.#clock.after(this.#deadline - now, () => this.#ring())
+    this.#alarm = { at: this.#deadline, cancel }
+  }
+
+  #ring(): void {
+    this.#alarm = undefined
+    if (this.#deadline === never) return
+    const now = this.#clock.monotonic()
+    // A timer may ring a little early.
+    if (now + 1 < this.#deadline) this.#setAlarm(now)
+    else
+      this.fail('timeout', this.#waiter === undefined ? 'the peer takes nothing any more' : 'the peer does not answer')
+  }
+
   #undrain(): void {
     const drained = this.#drained
+    if (drained === undefined) return
     this.#drained = undefined
-    drained?.cancel()
-    drained?.resolve()
+    this.#deadline = never
+    drained()
   }
 
   #onDown(): void {
