@@ -3,11 +3,11 @@
 import type { StageName } from '../plugin.ts'
 import type { PassedOn, Verdict } from '../verdict.ts'
 
-const deferCodes: ReadonlySet<number> = new Set([421, 450, 451, 452, 454, 455])
-const rejectCodes: ReadonlySet<number> = new Set([521, 530, 535, 550, 551, 552, 553, 554, 556])
+export const deferCodes: ReadonlySet<number> = new Set([421, 450, 451, 452, 454, 455])
+export const rejectCodes: ReadonlySet<number> = new Set([521, 530, 535, 550, 551, 552, 553, 554, 556])
 // RFC 3463 §2.
-const deferEnhanced = /^4\.\d{1,3}\.\d{1,3}$/
-const rejectEnhanced = /^5\.\d{1,3}\.\d{1,3}$/
+export const deferEnhanced = /^4\.\d{1,3}\.\d{1,3}$/
+export const rejectEnhanced = /^5\.\d{1,3}\.\d{1,3}$/
 const oneLine = /^[^\p{Cc}]+$/u
 
 type Fields = { readonly [name: string]: unknown }

@@ -2,9 +2,9 @@
 // operator overrode (`objection: junk | ignore`) and what is no objection is not seen here.
 import type { Id } from '../envelope.ts'
 import type { Defer, PassedOn, Reject, Verdict } from '../verdict.ts'
-import { isPassedOn, isVerdict } from './answers.ts'
+import { deferCodes, deferEnhanced, isPassedOn, isVerdict, rejectCodes, rejectEnhanced } from './answers.ts'
 import type { Settled } from './contract.ts'
-import { localError, stages } from './stages.ts'
+import { stages } from './stages.ts'
 
 const strengths = { reject: 3, defer: 2, discard: 1 }
 
@@ -72,11 +72,6 @@ function goesBefore(a: Settled, b: Settled): boolean {
   return own === other ? a.entry.rank < b.entry.rank : own
 }
 
-const codes = {
-  defer: new Set<number>([421, 450, 451, 452, 454, 455]),
-  reject: new Set<number>([521, 530, 535, 550, 551, 552, 553, 554, 556]),
-}
-
 /**
  * A verdict that stands for a back end's refusal: its class and code where we know it, its text as one line of at most
  * 400 characters, since what a peer writes must not break our own dialogue (RFC 5321 §4.5.3.1.5).
@@ -89,19 +84,18 @@ export function asVerdict(passed: PassedOn): Defer | Reject {
       .replace(/\p{Cc}+/gu, ' ')
       .trim()
       .slice(0, 400) || 'Refused'
-  const known = (cls: 4 | 5) => new RegExp(`^${cls}\\.\\d{1,3}\\.\\d{1,3}$`).test(enhanced ?? '')
   if (code >= 500) {
     return {
       kind: 'reject',
-      code: (codes.reject.has(code) ? code : 550) as Reject['code'],
-      enhanced: (known(5) ? enhanced : '5.0.0') as Reject['enhanced'],
+      code: (rejectCodes.has(code) ? code : 550) as Reject['code'],
+      enhanced: (rejectEnhanced.test(enhanced ?? '') ? enhanced : '5.0.0') as Reject['enhanced'],
       text,
     }
   }
   return {
     kind: 'defer',
-    code: (codes.defer.has(code) ? code : 451) as Defer['code'],
-    enhanced: (known(4) ? enhanced : '4.0.0') as Defer['enhanced'],
+    code: (deferCodes.has(code) ? code : 451) as Defer['code'],
+    enhanced: (deferEnhanced.test(enhanced ?? '') ? enhanced : '4.0.0') as Defer['enhanced'],
     text,
   }
 }
@@ -155,6 +149,3 @@ export function forRecipient(
   }
   return best
 }
-
-/** What a fault of a tap's `write` or of an unnamed part of the body path becomes. */
-export const bodyFailure: Verdict = localError

@@ -20,11 +20,11 @@ export interface StageInfo {
 const failure = (code: 421 | 451 | 454, enhanced: Defer['enhanced'], text: string): Defer =>
   Object.freeze({ kind: 'defer', code, enhanced, text })
 
-// RFC 5321 §3.8: 421 is the only temporary answer that a greeting knows.
+// RFC 5321 §4.3.2: a greeting is 220 or 554; only 421 may stand in for any reply.
 const unavailable = failure(421, '4.3.2', 'Service not available, try again later')
 // RFC 4954 §6: 454 4.7.0 temporary authentication failure.
 const authFailure = failure(454, '4.7.0', 'Temporary authentication failure')
-export const localError = failure(451, '4.3.0', 'Local error in processing, try again later')
+const localError = failure(451, '4.3.0', 'Local error in processing, try again later')
 
 // Clients wait 5 minutes for MAIL and RCPT, 2 for 354 and 10 at the dot (RFC 5321 §4.5.3.2): several waves must fit.
 export const stages: Readonly<Record<StageName, StageInfo>> = {
