@@ -11,6 +11,8 @@ export interface BenchOptions {
 
 export interface Bench {
   readonly summary: string
-  /** What to print in the end, and the same as data. */
-  run(options: BenchOptions): Promise<{ readonly text: string; readonly data: unknown }>
+  /** What to print in the end, and the same as data. `failed`: limits of ours that it broke; then the exit code is 1. */
+  run(
+    options: BenchOptions,
+  ): Promise<{ readonly text: string; readonly data: object; readonly failed?: readonly string[] }>
 }

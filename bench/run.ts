@@ -11,6 +11,8 @@ import { stopAll } from './contender.ts'
 const benches: Record<string, () => Promise<{ bench: Bench }>> = {
   accept: () => import('./accept.ts'),
   relay: () => import('./relay.ts'),
+  hooks: () => import('./hooks.ts'),
+  body: () => import('./body.ts'),
 }
 
 const { values, positionals } = parseArgs({
@@ -48,7 +50,11 @@ for (const [signal, code] of [
 
 const { bench } = await load()
 const began = new Date()
-const { text, data } = await bench
+const {
+  text,
+  data,
+  failed = [],
+} = await bench
   .run({
     rounds: Number(values.rounds),
     scale: Number(values.scale),
@@ -69,5 +75,7 @@ const machine = {
 console.log(`\n${text}\n${machine.cpus} CPUs, Node ${machine.node}, medians of ${values.rounds} rounds`)
 if (values.json !== undefined) {
   mkdirSync(dirname(values.json), { recursive: true })
-  writeFileSync(values.json, `${JSON.stringify({ bench: name, machine, ...(data as object) }, null, 2)}\n`)
+  writeFileSync(values.json, `${JSON.stringify({ bench: name, machine, failed, ...data }, null, 2)}\n`)
 }
+for (const what of failed) console.error(`FAILED: ${what}`)
+process.exitCode = failed.length === 0 ? 0 : 1

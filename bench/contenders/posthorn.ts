@@ -17,13 +17,15 @@ import {
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const nowhere = fileURLToPath(new URL('../plugins/nowhere.ts', import.meta.url))
 
+/** One machine is all clients, and sends more over a connection than anybody else would. */
+const limits = { connectionsPerIp: 10_000, messagesPerConnection: 1_000_000, messageSize: '100MB' }
+
 /** How a bench may bend the configuration. */
 export interface Variation {
-  readonly listeners?: object
-  readonly plugins?: readonly unknown[]
+  readonly tls?: 'starttls' | 'implicit'
 }
 
-/** Starts `posthorn start` on a configuration of its own; `ports.mx` greets. */
+/** Starts `posthorn start` on a configuration of its own. */
 export async function startPosthorn(work: Work, variation: Variation = {}) {
   const folder = workFolder('posthorn')
   const port = await freePort()
@@ -36,10 +38,9 @@ export async function startPosthorn(work: Work, variation: Variation = {}) {
     data: join(folder, 'data'),
     log: { level: 'info', file: join(folder, 'posthorn.log') },
     listeners: {
-      mx: { listen: `127.0.0.1:${port}`, tls: 'none', limits: { connectionsPerIp: 10_000, messageSize: '100MB' } },
-      ...variation.listeners,
+      mx: { listen: `127.0.0.1:${port}`, tls: variation.tls ?? 'none', limits },
     },
-    plugins: ['storage-level', deliver, ...(variation.plugins ?? [])],
+    plugins: ['storage-level', deliver],
   }
   writeFileSync(join(folder, 'posthorn.config.json'), JSON.stringify(config, null, 2))
   const bin = join(root, 'packages/cli/bin/posthorn.js')
