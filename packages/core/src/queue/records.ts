@@ -88,6 +88,8 @@ export interface Block {
   readonly priority: number
   /** Who takes turns in a lane. */
   readonly sender: string
+  /** The variant's reverse-path, to look for; '' is the null one. */
+  readonly from: string
   /** When the message came; milliseconds since the epoch. */
   readonly received: number
   /** Milliseconds spent in hold, which do not count for expiry. */

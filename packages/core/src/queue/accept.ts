@@ -1,0 +1,164 @@
+// From an accepted message to its records: the message once, and a block for each variant and lane.
+
+import type { Mailbox } from '@posthorn/mail'
+import type { Generation } from '../boot/contract.ts'
+import type { Clock } from '../clock.ts'
+import type { DeliveryTarget, Outcome } from '../delivery.ts'
+import type { Log } from '../log.ts'
+import { deliveryTarget } from '../message/target.ts'
+import type { Accepted, AcceptedTarget, AcceptedVariant } from './contract.ts'
+import type { Loaded } from './messages.ts'
+import { settle } from './outcome.ts'
+import { type Block, type MessageRecord, maxBlock, type RecipientRecord } from './records.ts'
+import { policyOf } from './retry.ts'
+import { type Routed, routeTarget } from './routing.ts'
+
+/** A block to be written, and where its recipients go. */
+export interface NewBlock {
+  readonly block: Block
+  readonly routes: ReadonlyMap<string, Routed>
+}
+
+export interface AcceptContext {
+  readonly generation: Generation
+  readonly clock: Clock
+  readonly log: Log
+  readonly random: () => number
+}
+
+export function messageRecord(message: Accepted): MessageRecord {
+  const { id, received, params, origin, state, body, cause, variants } = message
+  let recipients = 0
+  for (const variant of variants) recipients += variant.targets.length
+  return {
+    id,
+    received,
+    params,
+    origin,
+    state,
+    ...(cause !== undefined && { cause }),
+    body: { ref: body.ref, size: body.size, headerSize: body.headerSize, inline: body.ops.length > 0 },
+    variants: variants.map(({ from, head, skip, junk }) => ({ from, head, skip, ...(junk !== undefined && { junk }) })),
+    recipients,
+  }
+}
+
+/** MT-PRIORITY (RFC 6710 §3): -9 to 9, 0 where nothing sensible is said. */
+export function priorityOf({ params }: Pick<Accepted, 'params'>): number {
+  const said = params.other['MT-PRIORITY']
+  return typeof said === 'string' && /^-?\d$/.test(said) ? Number(said) : 0
+}
+
+/** Who takes turns with others in a lane: the user, or the reverse-path. */
+function senderOf(message: Accepted, from: Mailbox | null): string {
+  const sender = message.origin.auth?.user ?? (from === null ? '<>' : `${from.local}@${from.domain}`)
+  return sender.slice(0, 320)
+}
+
+/** Asks where every target goes. */
+export async function makeBlocks(message: Accepted, loaded: Loaded, context: AcceptContext): Promise<NewBlock[]> {
+  const { generation, clock, log } = context
+  const routing = { agents: generation.plan.agents, clock, log }
+  const blocks: NewBlock[] = []
+  let o = 0
+  for (const [v, variant] of message.variants.entries()) {
+    const lanes = new Map<string, { recipients: RecipientRecord[]; routes: Map<string, Routed> }>()
+    const refused: { recipient: RecipientRecord; outcome: Outcome }[] = []
+    const queued = loaded.variant(v)
+    for (const target of variant.targets) {
+      const recipient = recipientRecord(target, o++)
+      if (target.refused !== undefined) {
+        refused.push({ recipient, outcome: { ...target.refused, scope: 'recipient' } })
+        continue
+      }
+      const to: DeliveryTarget = deliveryTarget(target)
+      const answer = routeTarget(to, queued, undefined, routing)
+      const routed = answer instanceof Promise ? await answer : answer
+      const lane = lanes.get(routed.lane)
+      if (lane === undefined)
+        lanes.set(routed.lane, { recipients: [recipient], routes: new Map([[recipient.id, routed]]) })
+      else {
+        lane.recipients.push(recipient)
+        lane.routes.set(recipient.id, routed)
+      }
+    }
+    for (const [lane, { recipients, routes }] of lanes) {
+      for (let i = 0; i < recipients.length; i += maxBlock) {
+        const part = recipients.length <= maxBlock ? recipients : recipients.slice(i, i + maxBlock)
+        blocks.push({ block: newBlock(message, variant, v, lane, part), routes })
+      }
+    }
+    if (refused.length > 0) for (const block of refusedBlocks(message, variant, v, refused, context)) blocks.push(block)
+  }
+  const [only] = blocks
+  if (blocks.length === 1 && only !== undefined) return [{ ...only, block: { ...only.block, solo: true } }]
+  return blocks
+}
+
+/** What was refused at the dot has failed: its sender is told, or it is held. */
+function refusedBlocks(
+  message: Accepted,
+  variant: AcceptedVariant,
+  v: number,
+  refused: readonly { recipient: RecipientRecord; outcome: Outcome }[],
+  { generation, clock, random }: AcceptContext,
+): NewBlock[] {
+  const { queue } = generation.config
+  const block = newBlock(
+    { ...message },
+    { ...variant, hold: '' },
+    v,
+    'refused',
+    refused.map(r => r.recipient),
+  )
+  const outcomes = new Map(refused.map(r => [r.recipient.id, r.outcome]))
+  const policy = { ...policyOf(queue, undefined), expire: Number.NEGATIVE_INFINITY }
+  const context = { now: clock.now(), from: variant.from, policy, gather: 0, random }
+  return settle(block, block.recipients, outcomes, context).next.map(next => ({ block: next, routes: new Map() }))
+}
+
+function newBlock(
+  message: Accepted,
+  variant: AcceptedVariant,
+  v: number,
+  lane: string,
+  recipients: readonly RecipientRecord[],
+): Block {
+  const { hold } = variant
+  return {
+    id: message.id,
+    n: (recipients[0] as RecipientRecord).o,
+    variant: v,
+    lane,
+    status: hold ? 'held' : 'queued',
+    at: message.received,
+    priority: priorityOf(message),
+    sender: senderOf(message, variant.from),
+    from: variant.from?.raw ?? '',
+    received: message.received,
+    waited: 0,
+    solo: false,
+    ...(hold && { reason: hold }),
+    recipients,
+  }
+}
+
+function recipientRecord(target: AcceptedTarget, o: number): RecipientRecord {
+  const { id, address, original, notify, orcpt, state } = target
+  let some = false
+  for (const _ in state) {
+    some = true
+    break
+  }
+  return {
+    o,
+    id,
+    to: address,
+    ...(original !== undefined && { original }),
+    ...(notify !== undefined && { notify }),
+    ...(orcpt !== undefined && { orcpt }),
+    ...(some && { state }),
+    tries: 0,
+    attempts: [],
+  }
+}

@@ -1,0 +1,216 @@
+// What an operator can do to queued mail: for one message, or for all that match. Each block is taken out of the
+// scheduler's hands first, after a delivery that is under way; what is done is durable, logged and traced.
+
+import type { QueueFilter, QueueListing, QueueMessage } from '../control/contract.ts'
+import { PosthornError } from '../errors.ts'
+import type { Op } from '../storage/contract.ts'
+import { type Desk, finish, removeMessage } from './desk.ts'
+import { unknownMessage } from './errors.ts'
+import { messageKey } from './keys.ts'
+import { type LaneState, laneStates } from './lane-table.ts'
+import { blocks, Listing, type Match } from './listing.ts'
+import { wantsReport, withAttempt } from './outcome.ts'
+import { type Part, partition, replaceBlock } from './partition.ts'
+import { storePause } from './pauses.ts'
+import { type Block, decodeBlock, decodeMessage, type Pin } from './records.ts'
+import type { Scheduler } from './scheduler.ts'
+
+export type QueueAction =
+  /** Due now; lanes that back off try again. */
+  | { readonly kind: 'retry' }
+  | { readonly kind: 'hold'; readonly reason?: string }
+  /** Held mail is due now; the time in hold does not count for its age. */
+  | { readonly kind: 'release' }
+  /** Fails now, and the sender is told. */
+  | { readonly kind: 'bounce'; readonly reason?: string }
+  /** Gone, and nobody is told. */
+  | { readonly kind: 'delete' }
+  /** To this plugin, or this lane of it, whatever `route` says; without `to` as `route` says again. */
+  | { readonly kind: 'reroute'; readonly to?: Pin }
+
+export interface Applied {
+  readonly messages: number
+  readonly recipients: number
+}
+
+const atOnce = 32
+
+export class Operations {
+  readonly #desk: Desk
+  readonly #scheduler: Scheduler
+  readonly #written: (block: Block) => void
+  readonly #listing: Listing
+
+  constructor(desk: Desk, scheduler: Scheduler, written: (block: Block) => void) {
+    this.#desk = desk
+    this.#scheduler = scheduler
+    this.#written = written
+    this.#listing = new Listing(desk, key => scheduler.sending(key))
+  }
+
+  list(filter: QueueFilter = {}): Promise<QueueListing> {
+    return this.#listing.list(filter)
+  }
+
+  totals() {
+    return this.#listing.totals()
+  }
+
+  /** Rejects with POSTHORN_QUEUE_UNKNOWN. */
+  async show(id: string): Promise<QueueMessage> {
+    const message = await this.#listing.show(id)
+    if (message === undefined) throw unknownMessage(id)
+    return message
+  }
+
+  lanes(): LaneState[] {
+    return laneStates(this.#desk, this.#scheduler)
+  }
+
+  /** Nothing of the lane is delivered until it is resumed, restarts included. */
+  async pauseLane(name: string, reason: string): Promise<void> {
+    const pause = { since: this.#desk.clock.now(), reason }
+    await storePause(this.#desk.storage, name, pause)
+    this.#scheduler.pause(name, pause)
+    this.#desk.log.warn({ lane: name, reason }, 'lane paused')
+  }
+
+  async resumeLane(name: string): Promise<void> {
+    await storePause(this.#desk.storage, name, undefined)
+    this.#scheduler.pause(name, undefined)
+    this.#scheduler.nudge(this.#scheduler.lane(name))
+    this.#desk.log.warn({ lane: name }, 'lane resumed')
+  }
+
+  /** Rejects with POSTHORN_QUEUE_UNKNOWN. */
+  async apply(action: QueueAction, id: string): Promise<Applied> {
+    if ((await this.#desk.storage.get(messageKey(id))) === undefined) throw unknownMessage(id)
+    const found: Match[] = []
+    for await (const match of blocks(this.#desk.storage, id)) found.push(match)
+    return this.#all(action, [found])
+  }
+
+  /** To all that match as of now. `progress`: how many recipients so far. */
+  applyAll(action: QueueAction, filter: QueueFilter, progress?: (recipients: number) => void): Promise<Applied> {
+    const { limit: _, ...whole } = filter
+    return this.#all(action, this.#listing.matches(whole), progress)
+  }
+
+  async #all(
+    action: QueueAction,
+    batches: AsyncIterable<readonly Match[]> | readonly (readonly Match[])[],
+    progress?: (recipients: number) => void,
+  ): Promise<Applied> {
+    let messages = 0
+    let recipients = 0
+    let last: string | undefined
+    for await (const batch of batches) {
+      for (let i = 0; i < batch.length; i += atOnce) {
+        const part = batch.slice(i, i + atOnce)
+        const done = await Promise.all(part.map(match => this.#one(action, match)))
+        for (const [j, count] of done.entries()) {
+          if (count === 0) continue
+          recipients += count
+          if (part[j]?.block.id !== last) messages++
+          last = part[j]?.block.id
+        }
+        progress?.(recipients)
+      }
+    }
+    return { messages, recipients }
+  }
+
+  /** How many recipients it was done to. */
+  async #one(action: QueueAction, { key, block: seen }: Match): Promise<number> {
+    const { storage, journal, leases, tally, clock, log, trace } = this.#desk
+    const lane = this.#scheduler.lane(seen.lane)
+    if (seen.status === 'queued' && !leases.owns(lane.shard)) throw elsewhere(seen.lane, lane.shard)
+    using _claim = await this.#scheduler.claim(key)
+    const value = await storage.get(key)
+    if (value === undefined) return 0
+    const block = decodeBlock(seen.id, seen.n, value)
+    const parts = this.#parts(action, block, clock.now())
+    if (parts === undefined) {
+      if (block.status === 'queued') this.#written(block)
+      return 0
+    }
+    const next = partition(plain(action, block), parts)
+    const ops: Op[] = replaceBlock(block, next)
+    const record = next.length === 0 ? await this.#record(block.id) : undefined
+    if (record !== undefined && block.solo) {
+      removeMessage(record, this.#desk.blobs, ops, this.#desk.generation().config.queue, true)
+    }
+    // Nobody may have changed it meanwhile, here or on another node.
+    if (!(await journal.write(ops, false, { key, equals: value }))) return 0
+    tally.replace(block, next)
+    if (next.length === 0 && block.solo) tally.messages--
+    else if (record !== undefined) await finish(this.#desk, record)
+    const reason = 'reason' in action && action.reason !== undefined ? action.reason : 'by the operator'
+    log.warn(
+      { id: block.id, recipients: block.recipients.length, action: action.kind, reason },
+      'an operator changed queued mail',
+    )
+    trace.append(block.id, [
+      { at: clock.now(), stage: 'operator', verdict: action.kind, reason, count: block.recipients.length },
+    ])
+    queueMicrotask(() => {
+      for (const one of next) this.#written(one)
+      if (action.kind === 'retry' || action.kind === 'reroute') this.#scheduler.nudge(this.#scheduler.lane(block.lane))
+    })
+    return block.recipients.length
+  }
+
+  /** What becomes of a block; `undefined`: it is not for such blocks. */
+  #parts(action: QueueAction, block: Block, now: number): Part[] | undefined {
+    const { recipients, status } = block
+    if (status === 'report') return undefined
+    switch (action.kind) {
+      case 'retry':
+        return status === 'queued' ? [{ recipients, at: now }] : undefined
+      case 'hold':
+        if (status !== 'queued') return undefined
+        return [{ recipients, status: 'held', at: now, reason: action.reason ?? 'held by the operator' }]
+      case 'release': {
+        if (status !== 'held') return undefined
+        return [{ recipients, status: 'queued', at: now, waited: block.waited + now - block.at }]
+      }
+      case 'bounce': {
+        const text = action.reason ?? 'removed from the queue by the operator'
+        const failed = recipients
+          .map(r => withAttempt(r, { at: now, lane: block.lane, kind: 'reject', code: 550, enhanced: '5.7.0', text }))
+          .map(r => ({ ...r, action: 'failed' as const }))
+          .filter(r => block.from !== '' && wantsReport(nobody, r.notify, 'failed'))
+        return [{ recipients: failed, status: 'report', at: now }]
+      }
+      case 'delete':
+        return []
+      case 'reroute': {
+        return [{ recipients, at: status === 'queued' ? now : block.at, ...(action.to && { pin: action.to }) }]
+      }
+    }
+  }
+
+  async #record(id: string) {
+    const value = await this.#desk.storage.get(messageKey(id))
+    return value && decodeMessage(id, value)
+  }
+}
+
+/** The block without what the action takes off it. */
+function plain(action: QueueAction, block: Block): Block {
+  if (action.kind === 'reroute') {
+    const { pin: _, ...rest } = block
+    return rest
+  }
+  if (action.kind !== 'release') return block
+  const { reason: _, bounce: __, ...rest } = block
+  return rest
+}
+
+// Any reverse-path but the null one: only that it is there counts.
+const nobody = { local: '', domain: '', raw: '' }
+
+const elsewhere = (lane: string, shard: number) =>
+  new PosthornError('POSTHORN_QUEUE_ELSEWHERE', `lane ${lane} (shard ${shard}) is served by another node`, {
+    fix: 'Run the command on the node that `posthorn queue lanes` names for it.',
+  })

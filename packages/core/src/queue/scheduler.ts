@@ -1,0 +1,462 @@
+// Which block goes next. Lanes that may have something to do stand in a ring and are served in turn; the others wait
+// for a time, a free slot, or an operator. Memory holds a window of each lane, the index knows the rest.
+
+import { isPending } from '../awaitable.ts'
+import type { Generation } from '../boot/contract.ts'
+import type { After, Attempts } from './attempt.ts'
+import type { Desk } from './desk.ts'
+import { Entry } from './entry.ts'
+import { reasonOf } from './errors.ts'
+import { Fifo } from './fifo.ts'
+import { blockKey, rankOf, unrouted } from './keys.ts'
+import { Lane, type Pause } from './lane.ts'
+import { shardOf } from './leases.ts'
+import type { Loaded } from './messages.ts'
+import { indexKey } from './partition.ts'
+import type { Block } from './records.ts'
+import { policyOf } from './retry.ts'
+import type { Routed } from './routing.ts'
+import { discover, scanLane } from './scan.ts'
+
+export interface SchedulerOptions {
+  /** Deliveries at once, over all lanes. */
+  readonly sends: number
+  /** Entries read from the index that may wait in memory, over all lanes. */
+  readonly window: number
+  readonly shards: number
+}
+
+const laneWindow = 256
+const scansAtOnce = 64
+/** Milliseconds until what could not be read is looked at again. */
+const rereadAfter = 5000
+/** Lanes in memory; beyond it those that only wait for a time are forgotten and found again by a look at the index. */
+const mostLanes = 200_000
+const rediscoverAfter = 60_000
+
+export class Scheduler {
+  readonly #desk: Desk
+  readonly #attempts: Attempts
+  readonly #options: SchedulerOptions
+  readonly lanes = new Map<string, Lane>()
+  /** Blocks in memory by their record's key: at most one entry for each. */
+  readonly #active = new Map<string, Entry | 'claimed'>()
+  readonly #ring = new Fifo<Lane>()
+  readonly #pauses = new Map<string, Pause>()
+  readonly #wake: (lane: Lane, at: number) => void
+  #sends = 0
+  #scans = 0
+  #indexed = 0
+  #handedMessages = 0
+  #handedBytes = 0
+  #stopped = true
+  #pumping = false
+  #forgot = false
+  #idle: (() => void)[] = []
+
+  constructor(desk: Desk, attempts: Attempts, options: SchedulerOptions, wake: (lane: Lane, at: number) => void) {
+    this.#desk = desk
+    this.#attempts = attempts
+    this.#options = options
+    this.#wake = wake
+    desk.journal.resumed = () => this.#pump()
+  }
+
+  get stats() {
+    return {
+      sends: this.#sends,
+      lanes: this.lanes.size,
+      indexed: this.#indexed,
+      handed: this.#handedMessages,
+      handedBytes: this.#handedBytes,
+      active: this.#active.size,
+    }
+  }
+
+  start(): void {
+    this.#stopped = false
+    this.#pump()
+  }
+
+  /** Begins nothing more; resolves when what was begun has ended. */
+  stop(): Promise<void> {
+    this.#stopped = true
+    if (this.#sends === 0) return Promise.resolve()
+    return new Promise(resolve => this.#idle.push(resolve))
+  }
+
+  lane(name: string): Lane {
+    let lane = this.lanes.get(name)
+    if (lane === undefined) {
+      lane = new Lane(name, shardOf(name, this.#options.shards))
+      lane.pause = this.#pauses.get(name)
+      this.lanes.set(name, lane)
+    }
+    return lane
+  }
+
+  /** Whether deliveries of a shard's lanes are under way. */
+  busy(shard: number): boolean {
+    for (const lane of this.lanes.values()) if (lane.shard === shard && lane.inflight > 0) return true
+    return false
+  }
+
+  /** The shard is another node's now: forget its lanes. */
+  lost(shard: number): void {
+    for (const lane of this.lanes.values()) {
+      if (lane.shard !== shard) continue
+      this.#evict(lane)
+      lane.lows = undefined
+      if (lane.inflight === 0) this.lanes.delete(lane.name)
+    }
+  }
+
+  /** Looks through the index for lanes of the shards, in the background of everything else. */
+  async discover(shards: ReadonlySet<number> | undefined): Promise<void> {
+    for await (const { lane: key, rank, key: first } of discover(this.#desk.storage)) {
+      if (this.#stopped) return
+      const name = decodeURIComponent(key)
+      if (shards !== undefined && !shards.has(shardOf(name, this.#options.shards))) continue
+      const lane = this.lane(name)
+      lane.note(rank, first)
+      this.#arouse(lane)
+    }
+  }
+
+  /** Before a block's records are written: nobody else may begin it meanwhile. */
+  reserve(block: Block): void {
+    this.#active.set(blockKey(block.id, block.n), 'claimed')
+  }
+
+  /** The write failed. */
+  unreserve(block: Block): void {
+    this.#active.delete(blockKey(block.id, block.n))
+  }
+
+  /** A block just accepted and durable: kept in memory where there is room, else found through the index. */
+  handOver(
+    block: Block,
+    message: Loaded,
+    routes: ReadonlyMap<string, Routed>,
+    generation: Generation,
+    index: string,
+  ): void {
+    const key = blockKey(block.id, block.n)
+    const lane = this.lane(block.lane)
+    const { handover } = generation.config.queue
+    const bytes = (message.body.bytes?.length ?? 0) + 1024 + block.recipients.length * 512
+    const room =
+      !this.#stopped &&
+      this.#desk.leases.owns(lane.shard) &&
+      lane.pause === undefined &&
+      lane.failures === 0 &&
+      lane.handed < handover.messages / 2 &&
+      this.#handedMessages < handover.messages &&
+      this.#handedBytes + bytes <= handover.bytes
+    if (!room) {
+      this.#active.delete(key)
+      this.written(block, index)
+      return
+    }
+    const entry = new Entry(lane, key, index, block.id, block.n, rankOf(block.priority), block.sender, bytes)
+    entry.block = block
+    entry.message = this.#desk.messages.hold(message)
+    entry.routes = routes
+    entry.routedBy = generation.number
+    this.#handedMessages++
+    this.#handedBytes += bytes
+    this.#active.set(key, entry)
+    lane.push(entry)
+    this.#arouse(lane)
+  }
+
+  /** A block that waits in the index. */
+  written(block: Block, index = indexKey(block)): void {
+    const lane = this.lane(block.lane)
+    if (!this.#desk.leases.owns(lane.shard)) {
+      this.#forget(lane)
+      return
+    }
+    lane.note(rankOf(block.priority), index)
+    this.#arouse(lane)
+  }
+
+  /** Another node wrote into the index of a lane that may be ours. */
+  seen(name: string, rank: number, key: string, block: string): void {
+    if (this.#active.has(block) || !this.#desk.leases.owns(shardOf(name, this.#options.shards))) return
+    const lane = this.lane(name)
+    lane.note(rank, key)
+    this.#arouse(lane)
+  }
+
+  /** Whether the block is being delivered just now. */
+  sending(key: string): boolean {
+    const entry = this.#active.get(key)
+    return entry instanceof Entry && entry.state === 'busy'
+  }
+
+  /** Takes a block out of the scheduler's hands, after a delivery of it that is under way. Give it back. */
+  async claim(key: string): Promise<Disposable> {
+    for (;;) {
+      const held = this.#active.get(key)
+      if (held === undefined) break
+      if (held === 'claimed') await new Promise<void>(resolve => setImmediate(resolve))
+      else if (held.state === 'waiting') this.#end(held)
+      else await held.whenOver()
+    }
+    this.#active.set(key, 'claimed')
+    return { [Symbol.dispose]: () => void this.#active.delete(key) }
+  }
+
+  pause(name: string, pause: Pause | undefined): void {
+    if (pause === undefined) this.#pauses.delete(name)
+    else this.#pauses.set(name, pause)
+    const lane = this.lane(name)
+    lane.pause = pause
+    if (pause !== undefined) this.#evict(lane)
+    this.#arouse(lane)
+  }
+
+  get pauses(): ReadonlyMap<string, Pause> {
+    return this.#pauses
+  }
+
+  /** Ends a back-off: an operator knows better. */
+  nudge(lane: Lane): void {
+    lane.alive()
+    this.#arouse(lane)
+  }
+
+  /** A new configuration may have routes for what had none. */
+  reloaded(): void {
+    const lane = this.lanes.get(unrouted)
+    if (lane !== undefined) {
+      lane.early = true
+      this.#arouse(lane)
+    }
+    this.#pump()
+  }
+
+  /** The lane may have something to do now. */
+  #arouse(lane: Lane): void {
+    if (!lane.ready) {
+      lane.ready = true
+      this.#ring.push(lane)
+    }
+    this.#pump()
+  }
+
+  woken(lane: Lane): void {
+    this.#arouse(lane)
+  }
+
+  #pump(): void {
+    if (this.#pumping) return
+    this.#pumping = true
+    while (!this.#stopped && !this.#desk.journal.blocked && this.#sends < this.#options.sends) {
+      const lane = this.#ring.shift()
+      if (lane === undefined) break
+      lane.ready = false
+      this.#serve(lane)
+    }
+    this.#pumping = false
+  }
+
+  /** Begins one delivery of the lane, if it may; puts the lane back where it may have more. */
+  #serve(lane: Lane): void {
+    const { clock, leases } = this.#desk
+    if (lane.pause !== undefined) return
+    if (!leases.owns(lane.shard)) {
+      this.#forget(lane)
+      return
+    }
+    const now = clock.now()
+    if (lane.blockedUntil > now) {
+      this.#wake(lane, lane.blockedUntil)
+      return
+    }
+    if (!this.#policy(lane)) return
+    const most = Math.min(lane.slots, lane.policy?.concurrency ?? 1)
+    // A delivery that ends puts the lane back.
+    if (lane.inflight >= most) return
+    if (lane.indexed === 0 && !lane.scanning && lane.nextDue <= now && this.#scans < scansAtOnce) this.#scan(lane, now)
+    if (lane.waiting === undefined || lane.waiting.size === 0) {
+      if (lane.scanning) return
+      const due = lane.nextDue
+      if (due <= now) this.#lateScan.push(lane)
+      else if (due < Infinity) this.#await(lane, due)
+      else this.#forget(lane)
+      return
+    }
+    const wait = lane.takeToken(now)
+    if (wait > 0) {
+      this.#wake(lane, now + wait)
+      return
+    }
+    const entry = lane.next()
+    if (entry !== undefined) this.#begin(entry, lane)
+    if (!lane.ready) {
+      lane.ready = true
+      this.#ring.push(lane)
+    }
+  }
+
+  readonly #lateScan = new Fifo<Lane>()
+
+  #await(lane: Lane, due: number): void {
+    if (this.lanes.size > mostLanes && lane.failures === 0 && lane.inflight === 0) {
+      this.lanes.delete(lane.name)
+      if (this.#forgot) return
+      this.#forgot = true
+      this.#desk.clock.after(rediscoverAfter, () => {
+        this.#forgot = false
+        void this.discover(undefined).catch(error => this.#cannotRead(error))
+      })
+      return
+    }
+    this.#wake(lane, due)
+  }
+
+  /** Whether the lane's policy is known; else it comes back when it is. */
+  #policy(lane: Lane): boolean {
+    const generation = this.#desk.generation()
+    if (lane.policyOf === generation.number) return true
+    if (lane.policyOf === -1) return false
+    const config = generation.config.queue
+    const agent = generation.plan.agents.find(entry => entry.plugin === lane.plugin)?.agent
+    const set = (limits: Parameters<typeof policyOf>[1]) => {
+      lane.policy = policyOf(config, limits)
+      lane.policyOf = generation.number
+    }
+    try {
+      const limits = agent?.limits?.(lane.local)
+      if (isPending(limits)) {
+        lane.policyOf = -1
+        limits
+          .then(set, error => {
+            this.#badLimits(lane, error)
+            set(undefined)
+          })
+          .finally(() => this.#arouse(lane))
+        return false
+      }
+      set(limits)
+    } catch (error) {
+      this.#badLimits(lane, error)
+      set(undefined)
+    }
+    return true
+  }
+
+  #badLimits(lane: Lane, error: unknown): void {
+    this.#desk.log.error(
+      { lane: lane.name, plugin: lane.plugin, error: reasonOf(error) },
+      'no limits for a lane; defaults hold',
+    )
+  }
+
+  #scan(lane: Lane, now: number): void {
+    lane.scanning = true
+    this.#scans++
+    const room = Math.max(1, Math.min(laneWindow, this.#options.window - this.#indexed))
+    void this.#refill(lane, now, room)
+      .catch(error => {
+        this.#cannotRead(error)
+        lane.blockedUntil = Math.max(lane.blockedUntil, this.#desk.clock.now() + rereadAfter)
+      })
+      .finally(() => {
+        lane.scanning = false
+        this.#scans--
+        const late = this.#lateScan.shift()
+        if (late !== undefined) this.#arouse(late)
+        this.#arouse(lane)
+      })
+  }
+
+  async #refill(lane: Lane, now: number, room: number): Promise<void> {
+    for await (const found of scanLane(this.#desk.storage, lane, now, room)) {
+      const key = blockKey(found.id, found.n)
+      if (this.#active.has(key) || this.#attempts.broken(key)) continue
+      if (lane.pause !== undefined || !this.#desk.leases.owns(lane.shard)) {
+        lane.note(found.rank, found.key)
+        continue
+      }
+      const entry = new Entry(lane, key, found.key, found.id, found.n, found.rank, found.sender, 0)
+      this.#active.set(key, entry)
+      this.#indexed++
+      lane.push(entry)
+    }
+  }
+
+  /** Fails a block without a try; used where its lane does not answer and it grew too old. */
+  expire(lane: Lane, index: string, id: string, n: number, rank: number, sender: string): Promise<void> {
+    const key = blockKey(id, n)
+    if (this.#active.has(key) || this.#stopped) return Promise.resolve()
+    const entry = new Entry(lane, key, index, id, n, rank, sender, 0)
+    entry.expired = true
+    this.#active.set(key, entry)
+    this.#indexed++
+    this.#begin(entry, lane)
+    return entry.whenOver()
+  }
+
+  #begin(entry: Entry, lane: Lane): void {
+    entry.state = 'busy'
+    this.#sends++
+    lane.inflight++
+    // Never rejects.
+    void this.#attempts.run(entry, lane).then(after => this.#ended(entry, lane, after))
+  }
+
+  #ended(entry: Entry, lane: Lane, after: After): void {
+    this.#sends--
+    lane.inflight--
+    if (lane.failures > 0) this.#evict(lane)
+    if (after === 'again' && lane.failures === 0 && lane.pause === undefined && !this.#stopped) {
+      entry.state = 'waiting'
+      lane.push(entry)
+    } else {
+      const { id } = entry
+      const shared = entry.block?.solo === false
+      if (after !== 'gone') lane.note(entry.rank, entry.index)
+      if (after === 'later') lane.blockedUntil = Math.max(lane.blockedUntil, this.#desk.clock.now() + rereadAfter)
+      this.#end(entry)
+      if (shared && !this.#desk.messages.active(id)) this.#desk.rested(id)
+    }
+    if (this.#stopped && this.#sends === 0) {
+      const told = this.#idle
+      this.#idle = []
+      for (const tell of told) tell()
+    }
+    this.#arouse(lane)
+  }
+
+  /** Lets go of an entry and of what it holds. */
+  #end(entry: Entry): void {
+    if (entry.state === 'waiting') entry.lane.note(entry.rank, entry.index)
+    this.#active.delete(entry.key)
+    if (entry.handed > 0) {
+      this.#handedMessages--
+      this.#handedBytes -= entry.handed
+    } else this.#indexed--
+    if (entry.message !== undefined) this.#desk.messages.release(entry.message)
+    entry.message = undefined
+    entry.end()
+  }
+
+  /** Back to the index with all that waits: the lane does not move. */
+  #evict(lane: Lane): void {
+    for (let entry = lane.next(); entry !== undefined; entry = lane.next()) {
+      lane.note(entry.rank, entry.index)
+      this.#end(entry)
+    }
+  }
+
+  #forget(lane: Lane): void {
+    if (lane.idle && !lane.ready) this.lanes.delete(lane.name)
+  }
+
+  #cannotRead(error: unknown): void {
+    this.#desk.log.error({ error: reasonOf(error) }, 'the index of the queue cannot be read; trying again')
+  }
+}

@@ -1,0 +1,35 @@
+// How much is queued: counted once after boot in the background, kept by every write after.
+import { unrouted } from './keys.ts'
+import type { Block } from './records.ts'
+
+/** Recipients by what they wait for. `due`: not yet tried. `report`: done, and their sender is yet to be told. */
+export type Waiting = 'due' | 'deferred' | 'held' | 'unrouted' | 'report'
+
+export const waitingOf = (block: Block): Waiting => {
+  if (block.status !== 'queued') return block.status
+  if (block.lane === unrouted) return 'unrouted'
+  return (block.recipients[0]?.tries ?? 1) === 0 ? 'due' : 'deferred'
+}
+
+export class Tally {
+  messages = 0
+  readonly recipients: Record<Waiting, number> = { due: 0, deferred: 0, held: 0, unrouted: 0, report: 0 }
+  /** Recipients since boot, by how an attempt ended. */
+  readonly done = { delivered: 0, deferred: 0, failed: 0, held: 0, dropped: 0 }
+  /** Whether what was queued before boot is in the counts. */
+  complete = false
+
+  add(block: Block): void {
+    this.recipients[waitingOf(block)] += block.recipients.length
+  }
+
+  /** `size`: of a block whose recipients were left out. */
+  remove(block: Block, size = block.recipients.length): void {
+    this.recipients[waitingOf(block)] -= size
+  }
+
+  replace(before: Block, after: readonly Block[]): void {
+    this.remove(before)
+    for (const block of after) this.add(block)
+  }
+}
