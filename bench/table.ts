@@ -5,11 +5,8 @@ import type { Contest } from './rounds.ts'
 /** Columns aligned, first to the left, others to the right. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map(row => (row[i] ?? '').length)))
-  return rows
-    .map(row =>
-      row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  '),
-    )
-    .join('\n')
+  const pad = (cell: string, i: number) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))
+  return rows.map(row => row.map(pad).join('  ').trimEnd()).join('\n')
 }
 
 const number = (value: number, digits: number) => (Number.isNaN(value) ? '-' : value.toFixed(digits))
