@@ -1,12 +1,13 @@
 import { defineConfig } from '@posthorn/core'
 
 export default defineConfig({
-  hostname: 'mail.example.test',
-  listeners: { mx: { listen: '127.0.0.1:2525', tls: 'none' } },
+  hostname: 'mx.example.test',
+  data: '.posthorn',
+  listeners: { mx: { listen: '127.0.0.1:2525' } },
   plugins: [
     'storage-level',
     { domains: { domains: ['example.test'] } },
-    { './fingerprint.ts': { refuse: ['spam.test'] } },
     'maildir',
+    { './signpost.ts': { refuse: ['spammer@example.net'] } },
   ],
 })

@@ -7,11 +7,11 @@ import type { Plan } from '../hooks/contract.ts'
 import { buildPlan, type Instance } from '../hooks/order.ts'
 import { silentLog } from '../log.ts'
 import type { HookTable } from '../plugin.ts'
-import { Blobs, Storage } from '../storage/contract.ts'
 import type { Token } from '../token.ts'
 import { Services } from './container.ts'
 import type { LoadedConfig, LoadedPlugin } from './contract.ts'
 import { Disposer } from './dispose.ts'
+import { standardHints } from './hints.ts'
 import { checkOptions } from './options.ts'
 import { type Candidate, setupOrder } from './providers.ts'
 import { makeSetup } from './setup.ts'
@@ -32,13 +32,6 @@ interface Entry extends Candidate {
 
 /** Milliseconds. */
 const setupTimeout = 10_000
-
-/** Which standard plugin provides what plugins may need, by token: for advice. */
-const standardHints: Readonly<Record<string, string>> = {
-  [Storage.name]: 'storage-level',
-  [Blobs.name]: 'storage-level',
-  'domains/domains': 'domains',
-}
 
 /** Services named `core/…` are the core's, but for those that a plugin of the distribution provides. */
 const isCore = (token: Token<any>) => token.name.startsWith('core/') && !Object.hasOwn(standardHints, token.name)

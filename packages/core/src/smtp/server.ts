@@ -70,6 +70,16 @@ export class ListenerSet {
     return this.#shared.connections.size
   }
 
+  /** Sockets before their session: a PROXY header or a handshake is awaited. */
+  get waiting(): number {
+    return this.#fronts.reduce((sum, front) => sum + front.pending.size, 0)
+  }
+
+  /** Connections alive now on one listener. */
+  connectionsOf(listener: string): number {
+    return this.#shared.admission.count(listener)
+  }
+
   /** Octets of messages under way in memory. */
   get inflight(): number {
     return this.#shared.inflight.held
@@ -175,12 +185,11 @@ export class ListenerSet {
     for (const connection of [...this.#shared.connections]) {
       this.#guarded(connection, () => {
         if (!connection.closing) connection.reply(shuttingDown)
-        connection._socket.destroySoon()
       })
     }
     // Whoever does not even read that.
     this.#shared.clock.after(tick, () => {
-      for (const connection of [...this.#shared.connections]) connection._socket.destroy()
+      for (const connection of [...this.#shared.connections]) connection.destroy()
     })
   }
 
@@ -206,7 +215,7 @@ export class ListenerSet {
       try {
         connection.failed(error)
       } catch {
-        connection._socket.destroy()
+        connection.destroy()
       }
     }
   }

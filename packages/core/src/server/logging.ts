@@ -1,0 +1,40 @@
+// The process's log: pino, one JSON object a line, to a file or to standard error. Buffered, so that a busy server does
+// not wait for it; flushed every second and at the end.
+import pino from 'pino'
+import type { Config } from '../config/contract.ts'
+import type { Log } from '../log.ts'
+
+export interface ProcessLog extends Log {
+  /** Writes out what is buffered; the file is opened again, for log rotation. */
+  reopen(): void
+  /** Writes out what is buffered and stops. */
+  close(): void
+}
+
+const buffered = 16_384
+const flushEvery = 1_000
+
+/** Throws where the file cannot be opened. */
+export function openLog({ level, file }: Config['log']): ProcessLog {
+  // Standard error stays synchronous: what a crash says must be on the screen.
+  const destination =
+    file === undefined
+      ? pino.destination({ dest: 2, sync: true })
+      : pino.destination({ dest: file, sync: false, minLength: buffered, mkdir: true, append: true, mode: 0o600 })
+  const log = pino({ level, base: null }, destination)
+  const timer = setInterval(() => destination.flush(), flushEvery)
+  timer.unref()
+  return {
+    debug: (fields, message) => log.debug(fields, message),
+    info: (fields, message) => log.info(fields, message),
+    warn: (fields, message) => log.warn(fields, message),
+    error: (fields, message) => log.error(fields, message),
+    reopen() {
+      if (file !== undefined) destination.reopen()
+    },
+    close() {
+      clearInterval(timer)
+      destination.flushSync()
+    },
+  }
+}
