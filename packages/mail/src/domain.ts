@@ -22,10 +22,10 @@ export function canonicalDomain(text: string): string | undefined {
   if (text.startsWith('[')) return canonicalLiteral(text)
   const lower = text.toLowerCase()
   if (isAscii(text)) return name.test(lower) ? lower : undefined
-  // domainToASCII is the URL parser's: it would also cut at '/', decode '%41' and turn '０x7f.1' into an IPv4 address.
-  if (/[\0-,/:-@[-^`{-\x7f]/.test(text)) return undefined
   const found = domainToASCII(text)
-  if (found.length > 255 || !name.test(found) || isIPv4(found)) return undefined
+  if (found.length > 255 || !name.test(found)) return undefined
+  // The way back must end where it began: domainToASCII is the URL parser's, which also cuts at '/', decodes '%41', drops
+  // soft hyphens and makes an IPv4 address of a number.
   return domainToUnicode(found) === lower.normalize('NFC') ? found : undefined
 }
 

@@ -145,6 +145,8 @@ describe('non-ASCII', () => {
     ['ü/..', 'a URL path'],
     ['ü?q', 'a URL query'],
     ['ü:25', 'a port'],
+    ['ü%41', 'an escape'],
+    ['ü\t.x', 'a tab, which URLs lose'],
     [`${'ü'.repeat(60)}.com`, 'a label too long once encoded'],
     ['ü.', 'trailing dot'],
   ])('the domain %j is refused: %s', domain => expect(canonicalDomain(domain)).toBeUndefined())

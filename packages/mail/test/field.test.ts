@@ -94,6 +94,7 @@ describe('foldField', () => {
         for (const line of field.split('\r\n').slice(0, -1)) {
           expect(Buffer.byteLength(line)).toBeLessThanOrEqual(998)
           expect(line.trim()).not.toBe('')
+          expect(line).not.toMatch(/[ \t]$/)
           if (line.length > 78) expect(line.trim().replace(/^X-Test: /, '')).not.toMatch(/[ \t]/)
         }
       }),

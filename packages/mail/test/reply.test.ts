@@ -36,6 +36,14 @@ describe('our replies', () => {
     expect(formatReply({ code: 250, lines: ['grüße 👋'] }, { utf8: true })).toBe('250 grüße 👋\r\n')
   })
 
+  test('a long line is cut between characters', () => {
+    for (const pad of ['', 'x', 'xx', 'xxx']) {
+      const out = formatReply({ code: 250, lines: [pad + '👋'.repeat(200)] }, { utf8: true })
+      expect(out).toMatch(/^250 x{0,3}(?:👋)+\r\n$/u)
+      expect(Buffer.byteLength(out)).toBeGreaterThan(505)
+    }
+  })
+
   test('property: any text gives well-formed lines of at most 512 octets', () => {
     const line = fc.string({ unit: 'binary', maxLength: 700 })
     fc.assert(
@@ -97,6 +105,13 @@ describe("a peer's replies", () => {
     [Array.from({ length: 20 }, () => `250-${'x'.repeat(4000)}`), 'reply too long'],
     [[`250 ${'x'.repeat(4091)}`], 'reply line too long'],
   ])('%j', (lines, fault) => expect(parse(...lines)).toEqual({ replies: [], fault }))
+
+  test('limits are those of one reply, not of the connection', () => {
+    const parser = new ReplyParser()
+    const reply = Buffer.from(`${`250-${'x'.repeat(1000)}\r\n`.repeat(60)}250 end\r\n`)
+    for (let i = 0; i < 5; i++) expect(parser.push(reply)).toHaveLength(1)
+    expect(parser.fault).toBeUndefined()
+  })
 
   test('what was complete before the fault is given out; afterwards nothing', () => {
     const parser = new ReplyParser()
