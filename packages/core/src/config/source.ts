@@ -155,22 +155,32 @@ function parseText(file: string, text: string, json: boolean): Source {
 function parseJson(file: string, text: string): unknown {
   try {
     return JSON.parse(text)
+  } catch {
+    // The engine's message may quote the text around the fault, secrets included, instead of saying where it is.
+    throw syntax(file, text.slice(0, firstFault(text)).split('\n').length, 'it is not valid JSON')
+  }
+}
+
+/** The length of the longest beginning of `text` that more text could make valid. */
+function firstFault(text: string): number {
+  let good = 0
+  let bad = text.length + 1
+  while (bad - good > 1) {
+    const middle = (good + bad) >> 1
+    if (isBeginning(text.slice(0, middle))) good = middle
+    else bad = middle
+  }
+  return good
+}
+
+function isBeginning(text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
   } catch (error) {
     const { message } = error as Error
-    const line = /\(line (\d+) column \d+\)/.exec(message)?.[1]
     const position = /at position (\d+)/.exec(message)?.[1]
-    const at =
-      line !== undefined
-        ? Number(line)
-        : position === undefined
-          ? undefined
-          : text.slice(0, Number(position)).split('\n').length
-    // The engine quotes the text around some faults, secrets included.
-    throw syntax(
-      file,
-      at,
-      message.includes('...') ? 'it is not valid JSON' : message.replace(/ in JSON at position.*/, ''),
-    )
+    return /end of JSON input|Unterminated string/.test(message) || Number(position) === text.length
   }
 }
 
