@@ -50,7 +50,7 @@ export const limitsSchema = z.strictObject(
     connectionsPerIp: 100,
     messageSize: '64MiB',
     recipients: 1_000,
-    messagesPerConnection: 1_000,
+    messagesPerConnection: 100_000,
     idleCommands: 100,
     errors: 20,
     commandLine: 4_096,

@@ -139,7 +139,7 @@ export class SessionCore implements PipelineSession {
       return replies.recipient
     }
     const plan = this.generation.plan.stages.resolve
-    if (plan.waves.length === 0)
+    if (plan.waves.length + plan.effects.length === 0)
       return this.#judge(tx, { id: tx.envelope.nextId(), address: to, params, targets: [ownTarget(tx, to)] })
     const ask = (address: Mailbox): Awaitable<Resolution | Verdict> =>
       andThen(

@@ -11,7 +11,7 @@ export interface ProcessLog extends Log {
   close(): void
 }
 
-const buffered = 16_384
+const buffered = 8_192
 const flushEvery = 1_000
 
 /** Throws where the file cannot be opened. */
