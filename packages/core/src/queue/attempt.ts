@@ -2,7 +2,7 @@
 import type { Generation } from '../boot/contract.ts'
 import type { Outcome } from '../delivery.ts'
 import { type Op, StorageError } from '../storage/contract.ts'
-import { type Desk, delayedAt, finish, removeMessage } from './desk.ts'
+import { type Desk, delayedAt, removeMessage } from './desk.ts'
 import type { Entry } from './entry.ts'
 import { reasonOf } from './errors.ts'
 import { delayKey, unrouted } from './keys.ts'
@@ -268,29 +268,33 @@ export class Attempts {
     generation: Generation,
     attempted = false,
   ): Promise<After> {
-    const { clock, blobs, journal, leases, tally, written } = this.#desk
+    const { clock, blobs, journal, leases, tally, late } = this.#desk
     const { queue } = generation.config
     const block = entry.block as Block
     const { record } = message
     const ops: Op[] = replaceBlock(block, next)
     let relaxed = losable(block, next)
+    let marked = false
     if (next.length === 0 && block.solo) {
       removeMessage(record, blobs, ops, queue, block.recipients[0]?.tries !== 0)
       relaxed = record.body.inline
-    } else if (attempted) markDelay(next, record.variants[block.variant]?.from ?? null, queue, clock.now(), ops)
+    } else if (attempted)
+      marked = markDelay(next, record.variants[block.variant]?.from ?? null, queue, clock.now(), ops)
     if (!(await journal.write(ops, relaxed, leases.fence(entry.lane.shard)))) return 'gone'
     tally.replace(block, next)
     if (next.length === 0 && block.solo) tally.messages--
+    if (marked) late(delayedAt(block.received, queue))
     let after: After = 'gone'
     const now = clock.now()
+    const left: Block[] = []
     for (const one of next) {
       if (one.n === entry.n && one.status === 'queued' && one.lane === block.lane && one.at <= now) {
         entry.block = one
         entry.index = indexKey(one)
         after = 'again'
-      } else written(one)
+      } else left.push(one)
     }
-    if (next.length === 0 && !block.solo && message.users <= 1) await finish(this.#desk, record)
+    entry.left = left
     return after
   }
 }
@@ -322,14 +326,14 @@ function expiry(block: Block, lane: Lane): Map<string, Outcome> {
   return new Map(block.recipients.map(recipient => [recipient.id, outcome]))
 }
 
-/** Notes that senders may be owed a delay report, with the retry that goes past its time. */
+/** Notes that senders may be owed a delay report, with the retry that goes past its time; whether it did. */
 function markDelay(
   next: readonly Block[],
   from: Parameters<typeof wantsReport>[0],
   queue: Parameters<typeof delayedAt>[1],
   now: number,
   ops: Op[],
-): void {
+): boolean {
   for (const block of next) {
     if (block.status !== 'queued') continue
     const due = delayedAt(block.received, queue)
@@ -337,8 +341,9 @@ function markDelay(
     const crossing = now < due ? block.at >= due : first?.tries === 1
     if (!crossing || !block.recipients.some(r => wantsReport(from, r.notify, 'delayed'))) continue
     ops.push({ type: 'put', key: delayKey(due, block.id), value: new Uint8Array(0) })
-    return
+    return true
   }
+  return false
 }
 
 function count(done: Record<Fate, number>, { fates }: Settled): void {

@@ -24,6 +24,8 @@ export class Entry {
   /** By recipient id, as asked of the generation of that number. */
   routes: ReadonlyMap<string, Routed> | undefined
   routedBy = 0
+  /** What the attempt left of its block, to be looked after once nobody works on this entry. */
+  left: readonly Block[] = []
   /** Too old, in a lane that does not answer: fail it without a further try. */
   expired = false
   #over: (() => void)[] | undefined

@@ -57,6 +57,8 @@ export class Lane {
     const slash = name.indexOf('/')
     this.plugin = slash === -1 ? '' : name.slice(0, slash)
     this.local = name.slice(slash + 1)
+    // There is no destination to be gentle to.
+    if (slash === -1) this.slots = Infinity
   }
 
   /** The first time something in the index falls due; Infinity: nothing known there. */
@@ -99,7 +101,7 @@ export class Lane {
   /** Nothing to remember it by. */
   get idle(): boolean {
     return (
-      this.waiting === undefined &&
+      (this.waiting === undefined || this.waiting.size === 0) &&
       this.inflight === 0 &&
       !this.scanning &&
       this.pause === undefined &&

@@ -122,18 +122,23 @@ export class Operations {
 
   /** How many recipients it was done to. */
   async #one(action: QueueAction, { key, block: seen }: Match): Promise<number> {
-    const { storage, journal, leases, tally, clock, log, trace } = this.#desk
     const lane = this.#scheduler.lane(seen.lane)
-    if (seen.status === 'queued' && !leases.owns(lane.shard)) throw elsewhere(seen.lane, lane.shard)
+    if (seen.status === 'queued' && !this.#desk.leases.owns(lane.shard)) throw elsewhere(seen.lane, lane.shard)
+    const { done, left } = await this.#claimed(action, key, seen)
+    // Only now may the scheduler have it again.
+    for (const block of left) this.#written(block)
+    if (action.kind === 'retry' || action.kind === 'reroute') this.#scheduler.nudge(lane)
+    return done
+  }
+
+  async #claimed(action: QueueAction, key: string, seen: Block): Promise<{ done: number; left: readonly Block[] }> {
+    const { storage, journal, tally, clock, log, trace } = this.#desk
     using _claim = await this.#scheduler.claim(key)
     const value = await storage.get(key)
-    if (value === undefined) return 0
+    if (value === undefined) return { done: 0, left: [] }
     const block = decodeBlock(seen.id, seen.n, value)
     const parts = this.#parts(action, block, clock.now())
-    if (parts === undefined) {
-      if (block.status === 'queued') this.#written(block)
-      return 0
-    }
+    if (parts === undefined) return { done: 0, left: [block] }
     const next = partition(plain(action, block), parts)
     const ops: Op[] = replaceBlock(block, next)
     const record = next.length === 0 ? await this.#record(block.id) : undefined
@@ -141,7 +146,7 @@ export class Operations {
       removeMessage(record, this.#desk.blobs, ops, this.#desk.generation().config.queue, true)
     }
     // Nobody may have changed it meanwhile, here or on another node.
-    if (!(await journal.write(ops, false, { key, equals: value }))) return 0
+    if (!(await journal.write(ops, false, { key, equals: value }))) return { done: 0, left: [block] }
     tally.replace(block, next)
     if (next.length === 0 && block.solo) tally.messages--
     else if (record !== undefined) await finish(this.#desk, record)
@@ -153,11 +158,7 @@ export class Operations {
     trace.append(block.id, [
       { at: clock.now(), stage: 'operator', verdict: action.kind, reason, count: block.recipients.length },
     ])
-    queueMicrotask(() => {
-      for (const one of next) this.#written(one)
-      if (action.kind === 'retry' || action.kind === 'reroute') this.#scheduler.nudge(this.#scheduler.lane(block.lane))
-    })
-    return block.recipients.length
+    return { done: block.recipients.length, left: next }
   }
 
   /** What becomes of a block; `undefined`: it is not for such blocks. */

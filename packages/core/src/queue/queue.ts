@@ -108,7 +108,7 @@ export class Queue implements QueueIntake {
       outcome: options.outcome ?? (() => {}),
       written: block => this.#written(block),
       late: at => this.#reports.note(at),
-      rested: id => void this.#reports.hurry(id),
+      rested: id => void this.#reports.rested(id),
     }
     this.#desk = desk
     const attempts = new Attempts(desk)

@@ -68,23 +68,28 @@ export class Reports {
     })
   }
 
-  /** Nobody works on the message here: tells now what waits, unless other recipients of it fall due before long. */
-  async hurry(id: string): Promise<void> {
+  /** Nobody works on the message here: ends it if nothing is left, tells what waits unless more falls due before long. */
+  async rested(id: string): Promise<void> {
     const { storage, clock, generation, messages, log } = this.#desk
-    if (this.#stopped || !this.#ours(id)) return
+    if (this.#stopped) return
     try {
       const soon = clock.now() + generation().config.queue.gather
       let waits = false
+      let empty = true
       for await (const batch of storage.range(blocksOf(id))) {
         for (const [key, value] of batch) {
+          empty = false
           const block = decodeBlock(id, parseBlockKey(key)?.n ?? -1, value)
           if (block.status === 'queued' && block.at <= soon) return
           if (block.status === 'report') waits = true
         }
       }
-      if (waits && !messages.active(id)) await this.tell(id)
+      if (empty) {
+        const message = await messages.read(id)
+        if (message !== undefined) await finish(this.#desk, message.record)
+      } else if (waits && !messages.active(id) && this.#ours(id)) await this.tell(id)
     } catch (error) {
-      log.warn({ id, error: reasonOf(error) }, 'a report waits for its time')
+      log.warn({ id, error: reasonOf(error) }, 'a message of several parts is looked at again later')
     }
   }
 

@@ -411,6 +411,8 @@ export class Scheduler {
   #ended(entry: Entry, lane: Lane, after: After): void {
     this.#sends--
     lane.inflight--
+    const { left } = entry
+    entry.left = []
     if (lane.failures > 0) this.#evict(lane)
     if (after === 'again' && lane.failures === 0 && lane.pause === undefined && !this.#stopped) {
       entry.state = 'waiting'
@@ -423,6 +425,7 @@ export class Scheduler {
       this.#end(entry)
       if (shared && !this.#desk.messages.active(id)) this.#desk.rested(id)
     }
+    for (const block of left) this.#desk.written(block)
     if (this.#stopped && this.#sends === 0) {
       const told = this.#idle
       this.#idle = []

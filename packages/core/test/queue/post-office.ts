@@ -122,6 +122,8 @@ export interface OfficeOptions extends Partial<Omit<QueueOptions, 'storage' | 'b
   readonly storage?: Storage
   readonly blobs?: MemoryBlobs
   readonly clock?: FakeClock
+  /** Timers of a process that dies before its clock does. */
+  readonly alive?: () => boolean
   readonly agent?: Agent
   readonly config?: Partial<QueueConfig>
   /** Commit reports to the queue itself, as the pipeline does; else they only are remembered. */
@@ -163,11 +165,13 @@ export async function office(options: OfficeOptions = {}): Promise<Office> {
     ...options,
     storage,
     blobs,
-    clock,
+    clock: { ...clock, after: (ms, fn) => clock.after(ms, () => options.alive?.() !== false && fn()) },
     log,
     generation: () => current,
     submission: () => submission,
     random: options.random ?? (() => 0.5),
+    // Renewed thrice an hour: days pass quicker for it.
+    lease: options.lease ?? hour,
     trace: { append: (id, entries) => void traces.set(id, [...(traces.get(id) ?? []), ...entries]) },
   })
   if (options.start !== false) await queue.start()
@@ -257,7 +261,8 @@ export function queueKeys(storage: { entries(): readonly (readonly [string, Uint
     .filter(key => /^[mrdhuybB]\//.test(key))
 }
 
-export async function textOf(message: Queued): Promise<string> {
+export async function textOf(message: Queued | undefined): Promise<string> {
+  if (message === undefined) return 'no message'
   const chunks: Uint8Array[] = []
   for await (const chunk of message.open()) chunks.push(chunk.slice())
   return Buffer.concat(chunks).toString()
