@@ -19,7 +19,10 @@ export const stepEntries = 1000
 export const stepOctets = 512 * 1024
 
 /** Opens or creates the database. Throws PosthornError POSTHORN_STORE_BUSY, _NEWER, _FOREIGN or _OPEN. */
-export async function openDatabase(path: string, options: { readonly create?: boolean } = {}): Promise<Database> {
+export async function openDatabase(
+  path: string,
+  options: { readonly create?: boolean; readonly anyFormat?: boolean } = {},
+): Promise<Database> {
   const createIfMissing = options.create !== false
   let db: Database
   try {
@@ -31,7 +34,7 @@ export async function openDatabase(path: string, options: { readonly create?: bo
     throw openError(path, error)
   }
   try {
-    await checkFormat(db, path)
+    if (options.anyFormat !== true) await checkFormat(db, path)
   } catch (error) {
     await db.close()
     throw error
@@ -60,25 +63,37 @@ async function checkFormat(db: Database, path: string): Promise<void> {
           fix: 'Point `storage-level.path` to an empty folder, or move this one away.',
         },
       )
-    await db.put(formatKey, encode(Buffer.from(String(format))), { sync: true })
+    await writeFormat(db)
     await syncFolder(dirname(path))
     return
   }
-  const why = flaw(stored)
-  const found = why === undefined ? Number(Buffer.from(payload(stored)).toString()) : Number.NaN
+  const found = formatOf(stored)
   if (found === format) return
-  if (found > format)
-    throw new PosthornError(
-      'POSTHORN_STORE_NEWER',
-      `${path} was written in format ${found}; this version knows ${format}`,
-      {
-        fix: 'Start the version that wrote it: npm install posthorn@latest',
-      },
-    )
-  throw new PosthornError('POSTHORN_STORE_DAMAGED', `the format record of ${path} ${why ?? 'makes no sense'}`, {
-    fix: 'Run: posthorn fsck --repair',
-  })
+  throw found === undefined
+    ? new PosthornError('POSTHORN_STORE_DAMAGED', `the format record of ${path} cannot be read`, {
+        fix: 'Run: posthorn fsck --repair',
+      })
+    : new PosthornError(
+        'POSTHORN_STORE_NEWER',
+        `${path} was written in format ${found}; this version knows ${format}`,
+        {
+          fix: 'Start the version that wrote it: npm install posthorn@latest',
+        },
+      )
 }
+
+/** The format that a record names; undefined where it cannot be trusted. */
+export function formatOf(stored: Uint8Array): number | undefined {
+  if (flaw(stored) !== undefined) return undefined
+  const found = Number(Buffer.from(payload(stored)).toString())
+  return Number.isInteger(found) && found >= format ? found : undefined
+}
+
+export const writeFormat = (db: Database): Promise<void> =>
+  db.put(formatKey, encode(Buffer.from(String(format))), { sync: true })
+
+/** What LevelDB can save of a folder that it does not open. Removed keys may come back. */
+export const salvage = (path: string): Promise<void> => ClassicLevel.repair(path)
 
 function openError(path: string, error: unknown): PosthornError {
   const cause = ((error as Error).cause ?? error) as { code?: string; message?: string }

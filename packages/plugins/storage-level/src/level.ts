@@ -35,6 +35,8 @@ export interface LevelOptions {
   readonly free?: number
   readonly clock?: Clock
   readonly log?: Log
+  /** Told of each group that was synced, and how many milliseconds that took. */
+  readonly synced?: (ms: number) => void
 }
 
 /** Counted since the store was opened. */
@@ -68,6 +70,7 @@ export class LevelStorage implements Storage {
   readonly debt: Debt
   readonly #clock: Clock
   readonly #log: Log
+  readonly #synced: ((ms: number) => void) | undefined
   readonly #watchers: Watchers
   readonly #scopes: Scopes
   readonly #recovery: Recovery
@@ -85,6 +88,7 @@ export class LevelStorage implements Storage {
     this.path = options.path
     this.#clock = options.clock ?? systemClock
     this.#log = options.log ?? silentLog
+    this.#synced = options.synced
     this.space = new Space(options.path, options.free ?? 3 * writeBufferSize + 64_000_000, this.#clock)
     this.#watchers = new Watchers(this.#log)
     this.#scopes = new Scopes(this)
@@ -287,7 +291,10 @@ export class LevelStorage implements Storage {
   #landed(group: Group, took: number): void {
     const { stats } = this
     stats.groups++
-    if (group.sync) stats.syncs++
+    if (group.sync) {
+      stats.syncs++
+      this.#synced?.(took)
+    }
     stats.batches += group.size
     stats.octets += group.octets
     stats.lastCommit = took
