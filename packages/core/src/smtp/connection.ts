@@ -56,6 +56,8 @@ export class Connection extends SMTPConnection implements Wire {
   #errors = 0
   #idleCommands = 0
   #out = ''
+  /** The TLS socket over `_socket` while a handshake is under way. */
+  #handshaking: Socket | undefined
   #connecting = true
   #ended = false
 
@@ -89,7 +91,7 @@ export class Connection extends SMTPConnection implements Wire {
   }
 
   get closing(): boolean {
-    return this._closing || this._closed
+    return this.#ended || this._closing || this._closed
   }
 
   /** No 100 ms of waiting, no name lookup: who wants that is a plugin. */
@@ -97,8 +99,10 @@ export class Connection extends SMTPConnection implements Wire {
     this._setListeners(() => this.#start())
   }
 
-  /** Timeouts are one ticker's for all connections. */
-  override _armTimeout(): void {}
+  /** Timeouts are one ticker's for all connections. `upgrade` calls it with the TLS socket, and tells nobody else of it. */
+  override _armTimeout(socket?: Socket): void {
+    if (this._upgrading) this.#handshaking = socket
+  }
 
   // Called by smtp-server's constructor, and again when TLS begins: only `_server` is there for sure.
   override _createParser(): SMTPStream {
@@ -298,6 +302,7 @@ export class Connection extends SMTPConnection implements Wire {
   override upgrade(callback: (() => void) | (() => boolean), secured?: () => void): void {
     this.flush()
     super.upgrade(callback as () => void, () => {
+      this.#handshaking = undefined
       this.hello = undefined
       this.user = undefined
       this.pipeline.secured(describeTls(this._socket as TLSSocket, this.front.asksForCertificates))
@@ -306,9 +311,18 @@ export class Connection extends SMTPConnection implements Wire {
   }
 
   override close(): void {
-    this.flush()
-    super.close()
+    if (this._upgrading) this.destroy()
+    else {
+      this.flush()
+      super.close()
+    }
     this.#end()
+  }
+
+  /** Away with the socket at once: the topmost one, since taking a raw socket from under a handshake crashes Node. */
+  destroy(): void {
+    const { _socket: socket } = this
+    ;(this._upgrading ? (this.#handshaking ?? socket) : socket).destroy()
   }
 
   override _onClose(): void {

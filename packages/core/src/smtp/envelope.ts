@@ -14,6 +14,9 @@ import type { Awaitable } from '../transaction.ts'
 import type { Connection } from './connection.ts'
 import * as replies from './replies.ts'
 
+// RFC 5321 §4.5.3.1.1: 64 octets are what must be taken, not the most that may be: SRS and VERP make longer ones.
+const maxLocal = 254
+
 const accepted = (reply: Reply) => reply.code >= 200 && reply.code < 300
 const refusal = ({ code, enhanced, error }: Malformed): Reply => ({ code, enhanced, lines: [error] })
 
@@ -33,7 +36,7 @@ export function mail(connection: Connection, argument: string): Awaitable<Reply>
   if (connection.messages >= limits.messagesPerConnection) return replies.tooManyMessages
   const text = path(argument, 'FROM:')
   if (text === undefined) return replies.syntax('MAIL FROM:<address>')
-  const from = parsePath(text, { smtputf8: true, as: 'sender' })
+  const from = parsePath(text, { smtputf8: true, as: 'sender', maxLocal })
   if (isMalformed(from)) return refusal(from)
   const params = parseMailParams(from.rest)
   if (isMalformed(params)) return refusal(params)
@@ -61,7 +64,7 @@ export function rcpt(connection: Connection, argument: string): Awaitable<Reply>
   const text = path(argument, 'TO:')
   if (text === undefined) return replies.syntax('RCPT TO:<address>')
   const { smtputf8 } = transaction.params
-  const to = parsePath(text, { smtputf8, as: 'recipient' })
+  const to = parsePath(text, { smtputf8, as: 'recipient', maxLocal })
   if (isMalformed(to)) return refusal(to)
   const params = parseRcptParams(to.rest, { smtputf8 })
   if (isMalformed(params)) return refusal(params)

@@ -39,8 +39,6 @@ export class Front extends SMTPServer {
   readonly shared: Shared
   readonly asksForCertificates: boolean
   readonly offersStartTls: boolean
-  /** Sockets that are no connections yet, with the topmost socket over each: PROXY header or handshake under way. */
-  readonly pending = new Map<Socket, Socket>()
   readonly #certificates: readonly Certificates[]
   readonly #proxies: Networks
   readonly #xclients: Networks
@@ -145,11 +143,19 @@ export class Front extends SMTPServer {
     )
   }
 
+  /**
+   * Sockets that are no connections yet, and the topmost socket over each: smtp-server puts the TLS socket there.
+   * Destroying a raw socket under a handshake crashes the process (SIGSEGV in Node 24), so only that one is destroyed.
+   */
+  get pending(): ReadonlyMap<Socket, Socket> {
+    return this._pendingSockets
+  }
+
   #hold(socket: Socket): () => void {
-    this.pending.set(socket, socket)
+    this._pendingSockets.set(socket, socket)
     const release = () => {
       socket.off('close', release)
-      this.pending.delete(socket)
+      this._pendingSockets.delete(socket)
     }
     socket.once('close', release)
     return release
@@ -195,9 +201,6 @@ export class Front extends SMTPServer {
       }
       this.#begin(secured, arrival)
     })
-    // Destroying the raw socket under a handshake is not safe; the one on top takes it down.
-    const top = this._pendingSockets.get(socket)
-    if (top !== undefined) this.pending.set(socket, top)
   }
 
   #begin(socket: Socket | TLSSocket, arrival: Omit<Arrival, 'pendingInput' | 'tls'>): void {

@@ -30,11 +30,12 @@ export class Networks {
   }
 }
 
-/** The one spelling of an address that we use: IPv4 out of its IPv6 form, IPv6 in lower case without a zone. */
+/** The one spelling of an address that we use: IPv4 out of its IPv6 form, IPv6 by RFC 5952 without a zone. */
 export function plainAddress(address: string | undefined): string {
   if (address === undefined) return ''
-  const lower = address.toLowerCase()
-  if (lower.startsWith('::ffff:') && isIP(lower.slice(7)) === 4) return lower.slice(7)
-  const zone = lower.indexOf('%')
-  return zone < 0 ? lower : lower.slice(0, zone)
+  if (!address.includes(':')) return address
+  const zone = address.indexOf('%')
+  const ip = (zone < 0 ? address : address.slice(0, zone)).toLowerCase()
+  if (ip.startsWith('::ffff:') && isIP(ip.slice(7)) === 4) return ip.slice(7)
+  return isIPv6(ip) ? new URL(`http://[${ip}]`).hostname.slice(1, -1) : ip
 }

@@ -104,8 +104,7 @@ function printed(octets: Buffer): string {
   if (octets.length === 4) return octets.join('.')
   const groups: string[] = []
   for (let i = 0; i < 16; i += 2) groups.push(octets.readUInt16BE(i).toString(16))
-  // RFC 5952, by the URL parser's hand.
-  return plainAddress(mapped(octets) ?? new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1))
+  return mapped(octets) ?? plainAddress(groups.join(':'))
 }
 
 function mapped(octets: Buffer): string | undefined {

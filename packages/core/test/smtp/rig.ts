@@ -1,13 +1,13 @@
 // A front with a scripted pipeline behind it: what it was told is recorded, what it answers is up to the test.
 import { Buffer } from 'node:buffer'
-import { type FakeClock, fakeClock, SmtpScript, type SmtpScriptOptions } from '@posthorn/testing'
-import type { FrontConfig, ListenerConfig } from '../../src/runtime.ts'
-import { ListenerSet, type ListenerSetOptions } from '../../src/smtp/server.ts'
 import type { Mailbox, MailParams, RcptParams, Reply } from '@posthorn/mail'
+import { type FakeClock, fakeClock, SmtpScript, type SmtpScriptOptions } from '@posthorn/testing'
+import type { ListenerConfig } from '../../src/config/contract.ts'
 import type { Credentials } from '../../src/credentials.ts'
 import type { Log } from '../../src/log.ts'
 import type { Arrival, BodySink, Pipeline, PipelineSession } from '../../src/pipeline/contract.ts'
 import type { Origin, Session } from '../../src/session.ts'
+import { type FrontConfig, ListenerSet, type ListenerSetOptions } from '../../src/smtp/server.ts'
 import type { Awaitable } from '../../src/transaction.ts'
 
 export interface Received {
