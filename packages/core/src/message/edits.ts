@@ -66,7 +66,8 @@ export interface Applied {
  * plugins prepend stands above it, what they replace below.
  */
 export function applyEdits(edits: readonly Edit[], header: Header, from: Mailbox | null, trace: string): Applied {
-  if (edits.length === 0) return { from, head: trace, skip: [] }
+  const gap = separator(header)
+  if (edits.length === 0) return { from, head: trace + gap, skip: [] }
   let above = ''
   let reversePath = from
   let junk: string | undefined
@@ -116,11 +117,18 @@ export function applyEdits(edits: readonly Edit[], header: Header, from: Mailbox
   const below = [...replaced].sort(([a], [b]) => a - b).map(([, field]) => field)
   return {
     from: reversePath,
-    head: above + trace + below.join(''),
+    head: above + trace + below.join('') + gap,
     skip: [...removed].sort(([a], [b]) => a - b),
     ...(junk === undefined ? {} : { junk }),
     ...(hold === undefined ? {} : { hold }),
   }
+}
+
+/** Text that came without a header would read as the end of our last field: an empty line parts them. */
+function separator({ fields, bytes }: Header): string {
+  const [first, second] = bytes
+  const empty = bytes.length === 0 || first === 0x0a || (first === 0x0d && second === 0x0a)
+  return fields.length > 0 || empty ? '' : '\r\n'
 }
 
 /** Sorts by plugin, keeping each plugin's own order. */

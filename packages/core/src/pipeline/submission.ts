@@ -15,6 +15,8 @@ export interface Submission {
       readonly from: Mailbox | null
       readonly to: readonly Mailbox[]
       readonly smtputf8?: boolean
+      /** The body has octets over 127: BODY=8BITMIME (RFC 6152). */
+      readonly eightBit?: boolean
       /** For all recipients; a report asks for none (RFC 3461 §6.2). */
       readonly dsn?: RcptParams
       readonly body: AsyncIterable<Uint8Array>

@@ -29,7 +29,7 @@ export function createSubmission(parts: PipelineParts, hostname: () => string): 
       await session.mail(draft.from, {
         smtputf8: draft.smtputf8 ?? false,
         requireTls: false,
-        body: '8bitmime',
+        ...(draft.eightBit ? { body: '8bitmime' as const } : {}),
         other: {},
       })
       const { tx } = session

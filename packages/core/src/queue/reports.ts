@@ -244,6 +244,7 @@ export class Reports {
           from: null,
           to: [draft.from],
           smtputf8: report.smtputf8,
+          eightBit: report.eightBit,
           dsn: { notify: ['never'], other: {} },
           body: once(report.bytes),
         },

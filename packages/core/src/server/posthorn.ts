@@ -93,7 +93,7 @@ export class Posthorn {
   private constructor(options: PosthornOptions, { config }: LoadedConfig) {
     this.#options = options
     this.#clock = options.clock ?? systemClock
-    this.#ownLog = options.log === undefined ? openLog(config.log) : undefined
+    this.#ownLog = options.log === undefined ? openLog(config.log, this.#clock) : undefined
     this.#log = options.log ?? (this.#ownLog as ProcessLog)
     this.#started = this.#clock.now()
     this.#counts = countsOn(this.#meter)

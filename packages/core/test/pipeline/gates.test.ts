@@ -157,6 +157,13 @@ describe('edits', () => {
     ])
   })
 
+  it('are parted by an empty line from a text that has no header', async () => {
+    await using h = await harness([accepting])
+    expect(await (await h.message('just text\r\n')).text()).toMatch(/\+0000\r\n\r\njust text\r\n$/)
+    expect(await (await h.message('\r\nonly a body\r\n')).text()).toMatch(/\+0000\r\n\r\nonly a body\r\n$/)
+    expect((await h.message('')).replies[0]?.code).toBe(250)
+  })
+
   it('cannot smuggle a header', async () => {
     const evil = definePlugin({
       name: 'evil',
