@@ -19,10 +19,13 @@ export const usageError = (message: string, fix?: string) =>
   new PosthornError('POSTHORN_USAGE', message, fix === undefined ? {} : { fix })
 
 const byCode: readonly (readonly [RegExp, number])[] = [
-  [/^POSTHORN_USAGE$/, exit.usage],
+  [/^POSTHORN_(USAGE|QUEUE_(UNKNOWN|ID)|TRACE_UNKNOWN|CONTROL_PARAMS)$/, exit.usage],
   [/^POSTHORN_(NOT_RUNNING|CONTROL_DENIED|CONTROL_LOST|SEND_UNREACHABLE)$/, exit.unavailable],
-  [/^POSTHORN_(CONTROL_BUSY|STORE_\w+|STORAGE_\w+|LISTEN_\w+|PASSWORD_BUSY)$/, exit.busy],
-  [/^POSTHORN_(CONFIG|PLUGIN|BOOT|SERVICE|ORDER|HOOK|UNLESS|RELOAD|TLS|CONTROL_PATH|SECRET)/, exit.config],
+  [/^POSTHORN_(CONTROL_BUSY|STORE_(BUSY|OPEN|FULL)|LISTEN_FAILED|PASSWORD_BUSY)$/, exit.busy],
+  [
+    /^POSTHORN_(CONFIG|PLUGIN|BOOT|SERVICE|ORDER|HOOK|UNLESS|RELOAD|TLS|LISTEN|CONTROL_PATH|DATA|NO_STORAGE|STORE_(NEWER|FOREIGN))/,
+    exit.config,
+  ],
 ]
 
 export function exitCodeOf(error: unknown): number {
@@ -35,10 +38,14 @@ export function exitCodeOf(error: unknown): number {
   }
   const { code, name } = error as Error & { code?: unknown }
   if (name === 'StorageError') return exit.busy
+  // A low port without the right to it, an address that is not ours: trying later does not help.
+  if (code === 'POSTHORN_LISTEN_FAILED' && /EACCES|EADDRNOTAVAIL/.test(causeOf(error))) return exit.config
   if (code === 'EADDRINUSE' || code === 'ENOSPC' || code === 'EDQUOT') return exit.busy
   if (error instanceof PosthornError) return byCode.find(([form]) => form.test(error.code))?.[1] ?? exit.internal
   return exit.internal
 }
+
+const causeOf = (error: Error) => String((error.cause as { code?: unknown } | undefined)?.code ?? error.message)
 
 export interface Tell {
   readonly json?: boolean

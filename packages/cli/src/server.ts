@@ -1,8 +1,6 @@
-import type { Log } from '@posthorn/core'
-import type { LoadedConfig } from '@posthorn/core/runtime'
-import * as runtime from '@posthorn/core/runtime'
+import { type LoadedConfig, Posthorn } from '@posthorn/core/runtime'
 
-/** What `start` needs of the running server: `Posthorn` of @posthorn/core/runtime. Tests put another in its place. */
+/** What `start` needs of the running server: `Posthorn` is one. Tests put another in its place. */
 export interface Server {
   /** Where it listens, as bound. */
   readonly addresses: readonly { readonly listener: string; readonly address: string }[]
@@ -12,7 +10,6 @@ export interface Server {
   stop(): Promise<void>
 }
 
-export type StartServer = (options: { load: () => Promise<LoadedConfig>; log?: Log }) => Promise<Server>
+export type StartServer = (options: { load: () => Promise<LoadedConfig>; version: string }) => Promise<Server>
 
-export const startServer: StartServer = options =>
-  (runtime as unknown as { readonly Posthorn: { start: StartServer } }).Posthorn.start(options)
+export const startServer: StartServer = options => Posthorn.start(options)

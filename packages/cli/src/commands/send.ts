@@ -103,7 +103,14 @@ async function transmit(io: Io, options: SendOptions, target: Target): Promise<S
   }
   if (!options.json) io.out(`→ ${endpointName(target.endpoint)}`)
   const utf8 = [from, ...to].some(mailbox => mailbox !== null && needsSmtputf8(mailbox))
-  const params = { size: body.length, ...(utf8 ? { smtputf8: true } : {}) }
+  const eightBit = body.some(octet => octet > 127)
+  const params = {
+    size: body.length,
+    smtputf8: utf8,
+    requireTls: false,
+    other: {},
+    ...(eightBit ? { body: '8bitmime' as const } : {}),
+  }
   const answers: Sent['answers'][number][] = []
   try {
     const connection = await connect(hop, { dialogue: told })
@@ -116,7 +123,7 @@ async function transmit(io: Io, options: SendOptions, target: Target): Promise<S
       answers.push({ to: to[index]?.raw ?? '', accepted: answer.kind === 'accepted', reply })
     }
     const failure = await connection.send(
-      mail as Parameters<typeof connection.send>[0],
+      mail,
       to.map(mailbox => ({ address: mailbox })),
       report,
     )

@@ -36,7 +36,7 @@ export async function start(
     return loaded
   }
   await untilStopped(
-    () => run({ load: remember }),
+    () => run({ load: remember, version }),
     server => {
       const seconds = ((performance.now() - begun) / 1000).toFixed(1)
       if (options.json) io.out(JSON.stringify({ ready: true, version, pid: process.pid, addresses: server.addresses }))
@@ -86,7 +86,9 @@ function demoLines(io: Io, { data, account, ports, notes }: Demo, seconds: strin
   const folder = `${relative(io.cwd, data)}/`
   const us = commandName(io.env)
   const { user, password } = account
-  const log = `--auth PLAIN --auth-user ${user} --auth-password ${password}`
+  const message = "printf 'From: %s\\r\\nSubject: Hello\\r\\n\\r\\nIt works.\\r\\n'"
+  const curl = (port: number, from: string, more = '') =>
+    `${message} ${from} | curl -sS smtp://127.0.0.1:${port}${more} --mail-from ${from} --mail-rcpt ${user} -T -`
   return [
     `Posthorn ${version} is ready (${seconds} s). Data in ${folder}, log in ${folder}posthorn.log. Ctrl-C stops it.`,
     ...notes.map(note => `  (${note})`),
@@ -103,8 +105,8 @@ function demoLines(io: Io, { data, account, ports, notes }: Demo, seconds: strin
     '',
     `  ${us} send --to ${user}`,
     `  swaks --server 127.0.0.1:${ports.mx} --from you@example.org --to ${user}`,
-    `  swaks --server 127.0.0.1:${ports.submission} --tls ${log} --from ${user} --to ${user}`,
-    `  printf 'From: you@example.org\\r\\nSubject: Hello\\r\\n\\r\\nIt works.\\r\\n' | curl -s smtp://127.0.0.1:${ports.mx} --mail-from you@example.org --mail-rcpt ${user} -T -`,
+    `  ${curl(ports.mx, 'you@example.org')}`,
+    `  ${curl(ports.submission, user, ` --ssl-reqd -k -u ${user}:${password}`)}`,
     `  ${us} status`,
     `  ${us} queue list`,
     `  ${us} explain <id>        # the id after "queued as" in a reply`,

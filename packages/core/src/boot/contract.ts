@@ -19,6 +19,8 @@ export interface LoadedConfig {
   readonly plugins: readonly LoadedPlugin[]
   /** The file it came from; absent in tests. */
   readonly file?: string
+  /** What is allowed but unwise: a secret that everybody can read. */
+  readonly warnings?: readonly string[]
 }
 
 /** One configuration at work. Sessions and sends hold it; retired, it ends when the last lets go, or at `drain`. */

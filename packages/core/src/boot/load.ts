@@ -51,7 +51,8 @@ export async function loadConfig(options: LoadOptions = {}): Promise<LoadedConfi
   )
   const folder = options.inline?.folder ?? dirname(source.file)
   const reading = { folder, warn: warnOnce }
-  return whileReading(reading, () => load(source, reading, number, options))
+  const loaded = await whileReading(reading, () => load(source, reading, number, options))
+  return { ...loaded, warnings: [...said] }
 }
 
 async function open(options: LoadOptions, number: number): Promise<Source> {

@@ -7,6 +7,8 @@ import type { Plan } from '../hooks/contract.ts'
 import { buildPlan, type Instance } from '../hooks/order.ts'
 import { silentLog } from '../log.ts'
 import type { HookTable } from '../plugin.ts'
+import { CertificateFiles } from '../smtp/tls.ts'
+import { Storage } from '../storage/contract.ts'
 import type { Token } from '../token.ts'
 import { Services } from './container.ts'
 import type { LoadedConfig, LoadedPlugin } from './contract.ts'
@@ -49,6 +51,14 @@ export async function dryPlan(loaded: LoadedConfig): Promise<DryPlan> {
   refuseTwice(entries, errors)
   const provided = new Set(entries.flatMap(({ plugin }) => (plugin.provides ?? []).map(token => token.name)))
   const order = setupOrder(entries, { has: token => isCore(token) && !provided.has(token.name) }, standardHints, errors)
+  if (!provided.has(Storage.name)) {
+    const fix = "Add 'storage-level' to the list."
+    errors.push(
+      new PosthornError('POSTHORN_NO_STORAGE', 'no plugin provides a store for the queue', { at: 'plugins', fix }),
+    )
+  }
+  // Reads every PEM file, as a start would.
+  await CertificateFiles.load(loaded.config.tls).catch(error => errors.push(error))
   if (errors.length > 0) throw failed(errors)
   const unknown: { name: string; reason: string }[] = []
   const tables = new Map<Entry, HookTable>()
