@@ -19,6 +19,7 @@ import { readBlob, type Slice } from './blob-reader.ts'
 import { LevelBlobWriter } from './blob-writer.ts'
 import { Collector } from './collector.ts'
 import type { LevelStorage } from './level.ts'
+import { defaultReserve, Space } from './trouble.ts'
 
 /** Files open at once, for writing and for reading each; who comes later waits. */
 const openFiles = 1000
@@ -28,6 +29,8 @@ export interface BlobOptions {
   readonly storage: LevelStorage
   /** The folder of the files. */
   readonly path: string
+  /** Octets of its disk that are left free. */
+  readonly free?: number
   readonly clock?: Clock
   readonly log?: Log
 }
@@ -37,6 +40,7 @@ export class LevelBlobs implements Blobs {
   readonly folder: BlobFolder
   readonly #storage: LevelStorage
   readonly #clock: Clock
+  readonly #space: Space
   readonly #writing = new Slots(openFiles)
   readonly #reading = new Slots(openFiles)
 
@@ -44,6 +48,7 @@ export class LevelBlobs implements Blobs {
     this.folder = folder
     this.#storage = options.storage
     this.#clock = options.clock ?? systemClock
+    this.#space = new Space(folder.root, options.free ?? defaultReserve, this.#clock)
     this.collector = new Collector({
       storage: options.storage,
       folder,
@@ -65,7 +70,7 @@ export class LevelBlobs implements Blobs {
     return new LevelBlobWriter({
       ...this.folder.draft(this.#clock.now()),
       folder: this.folder,
-      space: this.#storage.space,
+      space: this.#space,
       writing: this.#writing,
       reading: this.#reading,
     })

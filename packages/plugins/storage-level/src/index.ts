@@ -48,7 +48,15 @@ export async function openStore(options: StoreOptions): Promise<Opened> {
   const logged = log === undefined ? {} : { log }
   const storage = await LevelStorage.open({ ...rest, ...logged })
   try {
-    return { storage, blobs: await LevelBlobs.open({ storage, path: blobs, ...logged }) }
+    return {
+      storage,
+      blobs: await LevelBlobs.open({
+        storage,
+        path: blobs,
+        ...logged,
+        ...(options.free === undefined ? {} : { free: options.free }),
+      }),
+    }
   } catch (error) {
     await storage.close()
     throw error

@@ -17,11 +17,11 @@ import {
   type WriteOptions,
 } from '@posthorn/core'
 import { Debt } from './compaction.ts'
-import { type Database, openDatabase, stepEntries, stepOctets, writeBufferSize } from './database.ts'
+import { type Database, openDatabase, stepEntries, stepOctets } from './database.ts'
 import { Group } from './group.ts'
 import { Recovery } from './recovery.ts'
 import { Scopes } from './scopes.ts'
-import { Space, troubleOf } from './trouble.ts'
+import { defaultReserve, Space, troubleOf } from './trouble.ts'
 import { flaw, payload } from './value.ts'
 import { Watchers } from './watchers.ts'
 
@@ -66,7 +66,7 @@ export class LevelStorage implements Storage {
     refused: 0,
     recoveries: 0,
   }
-  readonly space: Space
+  readonly #space: Space
   readonly debt: Debt
   readonly #clock: Clock
   readonly #log: Log
@@ -89,10 +89,10 @@ export class LevelStorage implements Storage {
     this.#clock = options.clock ?? systemClock
     this.#log = options.log ?? silentLog
     this.#synced = options.synced
-    this.space = new Space(options.path, options.free ?? 3 * writeBufferSize + 64_000_000, this.#clock)
+    this.#space = new Space(options.path, options.free ?? defaultReserve, this.#clock)
     this.#watchers = new Watchers(this.#log)
     this.#scopes = new Scopes(this)
-    this.#recovery = new Recovery({ path: options.path, clock: this.#clock, log: this.#log, space: this.space })
+    this.#recovery = new Recovery({ path: options.path, clock: this.#clock, log: this.#log, space: this.#space })
     this.debt = new Debt({ clock: this.#clock, log: this.#log, compact: (gte, lt) => this.compact(gte, lt) })
   }
 
@@ -223,7 +223,7 @@ export class LevelStorage implements Storage {
       return error as TypeError
     }
     if (taken > maxValue) return new TypeError(`a batch of ${taken} octets is too large: put them into Blobs`)
-    const refusal = this.space.refusal(removals > 0 && taken < 4096)
+    const refusal = this.#space.refusal(removals > 0 && taken < 4096)
     if (refusal !== undefined) this.stats.refused++
     return refusal
   }

@@ -19,6 +19,9 @@ export function troubleOf(error: unknown, what: string): StorageError {
   return new StorageError(full ? 'full' : 'failed', `${what}: ${text}`, error)
 }
 
+/** Octets of a disk that stay free: three write buffers of 8 MiB, and room for compaction. */
+export const defaultReserve = 3 * 8 * 1024 * 1024 + 64_000_000
+
 /** How often the free space is looked at while writing, in milliseconds. */
 const interval = 250
 
