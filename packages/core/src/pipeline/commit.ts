@@ -272,7 +272,12 @@ async function offer(
           : (said as Verdict | PassedOn)
       if (own === undefined) targets.push(target)
       else if (own.kind === 'passed-on' && own.reply.code < 400) reply ??= passedOnReply(own)
-      else objections.set(target.id as Id, { verdict: own.kind === 'passed-on' ? asVerdict(own) : own, by })
+      else {
+        const refusal = own.kind === 'passed-on' ? asVerdict(own) : own
+        objections.set(target.id as Id, { verdict: refusal, by })
+        // If others are taken the client hears a yes, so the queue has to report this one.
+        if (refusal.kind !== 'discard') targets.push({ ...target, refused: refusal })
+      }
     }
     if (targets.length > 0) left.push({ ...variant, targets })
   }

@@ -171,19 +171,17 @@ function decide(session: SessionCore, tx: TransactionCore, objections: Objection
 /**
  * One reply for different answers: what the operator's `mixed` makes of a refused target whose fellows go on. `junk`
  * marks it, `discard` drops it, `bounce` lets the queue report it. `split` has parted unlike recipients at RCPT already;
- * what differs all the same goes to Junk. `refusedElsewhere`: another system said no, so the queue can only report it.
+ * what differs all the same goes to Junk.
  */
 export function mixedAnswer(
   session: SessionCore,
   tx: TransactionCore,
   target: TargetRecord,
   objection: Objection,
-  refusedElsewhere = false,
 ): 'drop' | 'junk' | Defer | Reject {
   const { verdict, by } = objection
   const { mixed } = session.generation.config
-  const policy =
-    verdict.kind === 'discard' ? 'discard' : refusedElsewhere ? 'bounce' : mixed === 'split' ? 'junk' : mixed
+  const policy = verdict.kind === 'discard' ? 'discard' : mixed === 'split' ? 'junk' : mixed
   tx.trace.add({
     at: session.parts.clock.now(),
     stage: 'mixed',

@@ -255,6 +255,32 @@ describe('other custody', () => {
   })
 })
 
+describe('other custody of some recipients', () => {
+  it('that refuses one of them lets the queue report it, and delivers the rest as ever', async () => {
+    const through = definePlugin({
+      name: 'through',
+      schema,
+      setup: () => ({
+        queue: (_message, targets) =>
+          new Map(
+            targets
+              .filter(t => t.address.local === 'bob')
+              .map(t => [
+                t.id,
+                { kind: 'passed-on' as const, reply: { host: 'h', phase: 'dot' as const, code: 550, lines: ['no'] } },
+              ]),
+          ),
+      }),
+    })
+    await using h = await harness([accepting, through])
+    const { replies, variants } = await h.message(eml, { to: to.slice(0, 2) })
+    expect(replies[0]?.code).toBe(250)
+    expect(delivered(variants)).toEqual({ anna: 'inbox', bob: 'refused' })
+    await using all = await harness([accepting, through])
+    expect((await all.message(eml, { to: [to[1] as string] })).refused).toMatchObject({ code: 550 })
+  })
+})
+
 describe('loops', () => {
   it('of a hundred hops are cut', async () => {
     await using h = await harness([accepting])
