@@ -36,6 +36,9 @@ export interface Receiving {
   end(): Awaitable<Reply | readonly Reply[] | undefined>
 }
 
+/** Characters of replies that wait for the end of a tick. */
+const maxQueued = 16_384
+
 const HTTP = /^(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|TRACE|CONNECT|PATCH) .* HTTP\/\d(?:\.\d)?$/i
 
 export class Connection extends SMTPConnection implements Wire {
@@ -232,18 +235,26 @@ export class Connection extends SMTPConnection implements Wire {
 
   /** A fault of ours ends this connection, never the process. */
   failed(error: unknown): void {
-    this.front.shared.log.error({ err: error, session: this.pipeline.session?.id }, 'fault in an SMTP session')
+    this.#logFault(error)
     if (!this.closing) this.reply(replies.fault)
+  }
+
+  #logFault(error: unknown): void {
+    this.front.shared.log.error({ err: error, session: this.pipeline.session.id }, 'fault in an SMTP session')
   }
 
   /** Queues a reply; it goes out when nothing more can be done in this tick. 421 and `close` hang up. */
   reply(reply: Reply): void {
-    const { limits } = this.front.listener
-    const last =
-      reply.code >= 500 && reply.close !== true && ++this.#errors >= limits.errors ? replies.tooManyErrors : reply
+    const last = this.#isOneErrorTooMany(reply) ? replies.tooManyErrors : reply
     this.#out += formatReply(last, { utf8: this.transaction?.params.smtputf8 === true })
     if (last.code === 421 || last.close === true) this.close()
-    else if (this.#out.length > 16_384) this.flush()
+    else if (this.#out.length > maxQueued) this.flush()
+  }
+
+  /** An LMTP client is a mail server of ours, and owes us nothing for recipients that are over quota. */
+  #isOneErrorTooMany({ code, close }: Reply): boolean {
+    if (code < 500 || close === true || this.lmtp) return false
+    return ++this.#errors >= this.front.listener.limits.errors
   }
 
   flush(): void {
@@ -256,7 +267,7 @@ export class Connection extends SMTPConnection implements Wire {
 
   /** A client that sends commands and does not read replies is not read either. */
   #drained(): Awaitable<void> {
-    if (this.#out.length <= 16_384 && !this._socket.writableNeedDrain) return
+    if (this.#out.length <= maxQueued && !this._socket.writableNeedDrain) return
     this.flush()
     const socket = this._socket
     if (!socket.writableNeedDrain || socket.destroyed) return
@@ -305,7 +316,9 @@ export class Connection extends SMTPConnection implements Wire {
       this.#handshaking = undefined
       this.hello = undefined
       this.user = undefined
-      this.pipeline.secured(describeTls(this._socket as TLSSocket, this.front.asksForCertificates))
+      const tls = describeTls(this._socket as TLSSocket, this.front.asksForCertificates)
+      this.arrival = { ...this.arrival, tls }
+      this.pipeline.secured(tls)
       secured?.()
     })
   }
@@ -338,10 +351,13 @@ export class Connection extends SMTPConnection implements Wire {
     const incoming = this.receiving?.incoming ?? this.transaction?.chunks?.incoming
     this.receiving = undefined
     this.transaction = undefined
-    try {
-      incoming?.refuse(undefined)
-    } finally {
-      this.pipeline.close()
+    // Called from the socket's own events, where a throw would be the end of the process.
+    for (const act of [() => incoming?.refuse(undefined), () => this.pipeline.close()]) {
+      try {
+        act()
+      } catch (error) {
+        this.#logFault(error)
+      }
     }
   }
 }

@@ -7,7 +7,7 @@ import type { BodySink } from '../pipeline/contract.ts'
 import type { Awaitable } from '../transaction.ts'
 import type { BodyFault } from './body.ts'
 import type { Inflight } from './inflight.ts'
-import { bodyFaults, headerTooLarge, tooLarge } from './replies.ts'
+import { bodyFaults, headerTooLarge, shuttingDown, tooLarge } from './replies.ts'
 
 export interface IncomingLimits {
   readonly limits: LimitsConfig
@@ -64,23 +64,24 @@ export class Incoming {
 
   /** The end of data: the reply of the sink, or the refusal. Never rejects unless the sink breaks its contract. */
   end(fault: BodyFault | undefined): Awaitable<Reply | readonly Reply[]> {
-    if (fault !== undefined) this.refuse(bodyFaults[fault])
-    if (this.refusal !== undefined) return this.refusal
     this.#header.finish()
-    if (this.#header.exceeded !== undefined) {
-      this.refuse(headerTooLarge)
-      return headerTooLarge
-    }
+    if (fault !== undefined) this.refuse(bodyFaults[fault])
+    else if (this.#header.exceeded !== undefined) this.refuse(headerTooLarge)
     const last = this.#headLength > 0 ? this.#hand(this.#joined(undefined)) : undefined
     return andThen(last, () => {
-      if (this.#over) return this.refusal ?? headerTooLarge
+      // Without a refusal the client has gone, and nobody reads this.
+      if (this.#over) return this.refusal ?? shuttingDown
       this.#over = true
-      const answer = this.#sink.end()
-      if (!isPending(answer)) {
+      let answer: Awaitable<Reply | readonly Reply[]>
+      try {
+        answer = this.#sink.end()
+      } catch (error) {
         this.#release()
-        return answer
+        throw error
       }
-      return answer.finally(() => this.#release())
+      if (isPending(answer)) return answer.finally(() => this.#release())
+      this.#release()
+      return answer
     })
   }
 
@@ -111,11 +112,17 @@ export class Incoming {
     const written = this.#sink.write(octets)
     if (!isPending(written)) return inflight.room()
     this.#writing = true
-    return written.then(() => {
-      this.#writing = false
-      if (this.#abandoned) return this.#abort()
-      return inflight.room()
-    })
+    return written.then(
+      () => {
+        this.#writing = false
+        return this.#abandoned ? this.#abort() : inflight.room()
+      },
+      error => {
+        this.#writing = false
+        if (this.#abandoned) this.#abort()
+        throw error
+      },
+    )
   }
 
   /** Copies: a header that comes octet by octet would otherwise hold a whole socket buffer for each. */

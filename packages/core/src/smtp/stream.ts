@@ -85,7 +85,11 @@ export class SmtpStream extends Writable {
   }
 
   override _final(done: () => void): void {
-    if (!this.isClosed) this.#wire.ended()
+    try {
+      if (!this.isClosed) this.#wire.ended()
+    } catch (error) {
+      this.#fail(error)
+    }
     done()
   }
 

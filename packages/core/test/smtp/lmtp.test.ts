@@ -114,3 +114,13 @@ test('too few replies are a fault of ours, and said as one', async () => {
   `)
   expect(rig.logged).toContainEqual(expect.objectContaining({ level: 'error' }))
 })
+
+test('refused recipients are no errors of an LMTP client', async () => {
+  await using rig = await Rig.start(
+    { ...lmtp, limits: { errors: 3 } },
+    { script: { rcpt: () => reply(550, '5.1.1', 'No such user') } },
+  )
+  await using client = await rig.connect()
+  await client.speak(`${open}C: MAIL FROM:<a@example.test>\nS: 250 *`)
+  await client.speak('C: RCPT TO:<b@example.test>\nS: 550 5.1.1 *\n'.repeat(10))
+})

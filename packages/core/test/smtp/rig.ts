@@ -108,7 +108,7 @@ export class FakePipeline implements Pipeline {
         const written = this.script.write?.(chunk)
         if (written === undefined) return
         writing = true
-        return (written as Promise<void>).then(() => {
+        return (written as Promise<void>).finally(() => {
           writing = false
         })
       },
