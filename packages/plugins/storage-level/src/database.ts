@@ -1,6 +1,6 @@
 // Opens the LevelDB folder: lock, format version, file system. The only file that imports classic-level.
 import { mkdir, open, readdir, statfs } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import { type Log, PosthornError } from '@posthorn/core'
 import { ClassicLevel } from 'classic-level'
 import { encode, flaw, payload } from './value.ts'
@@ -141,5 +141,3 @@ export async function hasDatabase(path: string): Promise<boolean> {
     return false
   }
 }
-
-export const storePath = (data: string): string => join(data, 'store')

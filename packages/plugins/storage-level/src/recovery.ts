@@ -96,11 +96,15 @@ export class Recovery {
     this.#space.look()
     const tight = this.#space.refusal(true)
     if (tight !== undefined && tries > 1) return false
+    let db: Database | undefined
     try {
-      outcome.reopened(await openDatabase(this.#path, { create: false }))
+      db = await openDatabase(this.#path, { create: false })
+      outcome.reopened(db)
       return true
     } catch (error) {
       this.#log.error({ err: error, tries }, 'the store cannot be reopened yet')
+      // Or our own lock would keep us out the next time.
+      await db?.close()
       return false
     }
   }

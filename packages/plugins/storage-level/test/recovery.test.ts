@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { type Op, type StorageError, silentLog } from '@posthorn/core'
-import { fakeClock } from '@posthorn/testing'
+import { fakeClock, seeded } from '@posthorn/testing'
 import { describe, it } from 'vitest'
 import { LevelStorage } from '../src/level.ts'
 
@@ -175,6 +175,36 @@ describe('after a rejected write', () => {
     assert.equal(await storage.write([put('after')]), true)
     assert.equal(text(await storage.get('before')), 'before')
     assert.equal(text(await storage.get('after')), 'after')
+  })
+
+  test('time and again among random writes, what resolved is there and what was rejected is not', async ({
+    storage,
+    fault,
+  }) => {
+    const random = seeded(3)
+    const expected = new Map<string, string>()
+    for (let round = 0; round < 25; round++) {
+      fault('No space left on device', { stored: random() < 0.5 })
+      const writes = Array.from({ length: 1 + Math.floor(random() * 8) }, (_, i) => {
+        const key = `k${Math.floor(random() * 40)}`
+        const value = `${round}.${i}`
+        const op: Op = random() < 0.3 ? { type: 'del', key } : put(key, value)
+        return {
+          key,
+          value: op.type === 'put' ? value : undefined,
+          done: storage.write([op], { relaxed: random() < 0.3 }),
+        }
+      })
+      const ends = await Promise.allSettled(writes.map(({ done }) => done))
+      for (const [i, { key, value }] of writes.entries()) {
+        if (ends[i]?.status === 'rejected') continue
+        if (value === undefined) expected.delete(key)
+        else expected.set(key, value)
+      }
+      for (let k = 0; k < 40; k++)
+        assert.equal(text(await storage.get(`k${k}`)), expected.get(`k${k}`), `k${k} in round ${round}`)
+    }
+    assert.equal(storage.stats.recoveries, 25)
   })
 
   test('it can be closed while it is at fault', async ({ storage, fault, path }) => {
