@@ -223,7 +223,6 @@ export class Attempts {
       if ((outcome.kind === 'defer' || outcome.kind === 'reject') && outcome.scope === 'lane') {
         const reason = outcome.reason ?? outcome.text
         lane.failed(began, clock.now(), reason, outcome.retryAfter, random())
-        for (const key of keys) throttles.failed(key, reason)
         return
       }
       if (!isFault(outcome)) answered = true
@@ -278,8 +277,7 @@ export class Attempts {
     if (next.length === 0 && block.solo) {
       removeMessage(record, blobs, ops, queue, block.recipients[0]?.tries !== 0)
       relaxed = record.body.inline
-    } else if (attempted)
-      marked = markDelay(next, record.variants[block.variant]?.from ?? null, queue, clock.now(), ops)
+    } else if (attempted) marked = markDelay(block, next, record.variants[block.variant]?.from ?? null, queue, ops)
     if (!(await journal.write(ops, relaxed, leases.fence(entry.lane.shard)))) return 'gone'
     tally.replace(block, next)
     if (next.length === 0 && block.solo) tally.messages--
@@ -328,18 +326,17 @@ function expiry(block: Block, lane: Lane): Map<string, Outcome> {
 
 /** Notes that senders may be owed a delay report, with the retry that goes past its time; whether it did. */
 function markDelay(
+  before: Block,
   next: readonly Block[],
   from: Parameters<typeof wantsReport>[0],
   queue: Parameters<typeof delayedAt>[1],
-  now: number,
   ops: Op[],
 ): boolean {
   for (const block of next) {
     if (block.status !== 'queued') continue
     const due = delayedAt(block.received, queue)
-    const first = block.recipients[0]
-    const crossing = now < due ? block.at >= due : first?.tries === 1
-    if (!crossing || !block.recipients.some(r => wantsReport(from, r.notify, 'delayed'))) continue
+    if (before.at >= due || block.at < due) continue
+    if (!block.recipients.some(r => wantsReport(from, r.notify, 'delayed'))) continue
     ops.push({ type: 'put', key: delayKey(due, block.id), value: new Uint8Array(0) })
     return true
   }

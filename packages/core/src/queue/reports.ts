@@ -275,7 +275,7 @@ export class Reports {
 function gather(drafts: Map<number, Draft>, block: Block, from: Mailbox | null, until: number | undefined): void {
   if (from === null) return
   const told = block.recipients
-    .filter(r => until === undefined || (r.tries > 0 && wantsReport(from, r.notify, 'delayed')))
+    .filter(r => until === undefined || wantsReport(from, r.notify, 'delayed'))
     .map((recipient): Told => (until === undefined ? { recipient } : { recipient, willRetryUntil: until }))
   if (told.length === 0) return
   let draft = drafts.get(block.variant)

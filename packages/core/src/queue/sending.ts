@@ -69,7 +69,12 @@ export class Sending implements Call {
   readonly report = (id: Id, outcome: Outcome): void => {
     // What comes after the end would contradict what is stored; what comes twice contradicts itself.
     if (this.#over || this.outcomes.has(id) || !this.#targets.some(target => target.id === id)) return
-    this.outcomes.set(id, isOutcome(outcome) ? outcome : fault('the agent reported what is no outcome'))
+    const known = isOutcome(outcome) ? outcome : fault('the agent reported what is no outcome')
+    this.outcomes.set(id, known)
+    // At once: the agent's next step is to give back the slot, to whoever waits for it.
+    if (this.#keys !== undefined && (known.kind === 'defer' || known.kind === 'reject') && known.scope === 'lane') {
+      for (const key of this.#keys) this.#context.throttles.failed(key, known.reason ?? known.text)
+    }
     if (this.outcomes.size < this.#targets.length) this.reported?.()
   }
 

@@ -44,6 +44,8 @@ export interface MailOptions {
   readonly body?: string
   readonly head?: string
   readonly user?: string
+  /** The body is a file, as large ones are. */
+  readonly file?: boolean
   readonly target?: (address: string, i: number) => Partial<AcceptedTarget>
   readonly hold?: string
 }
@@ -191,7 +193,13 @@ export async function office(options: OfficeOptions = {}): Promise<Office> {
       queue.reloaded()
     },
     async mail(mail = {}) {
-      const message = accepted(blobs, clock, mail)
+      let message = accepted(blobs, clock, mail)
+      if (mail.file) {
+        const writer = blobs.create()
+        await writer.write(message.body.bytes ?? new Uint8Array(0))
+        const { bytes: _, ...body } = message.body
+        message = { ...message, body: { ...body, ref: await writer.finish(), ops: [] } }
+      }
       await queue.commit(message)
       return message.id
     },
