@@ -1,6 +1,7 @@
 // Says whether the programs that an interop test talks to are installed. In CI a missing one is a failure: a skipped
 // interop test proves nothing.
 
+import { spawnSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
@@ -21,14 +22,24 @@ export function program(name: string): string | undefined {
   return
 }
 
+/** `root`: to run as root; `perl:Net::SSLeay`: a Perl module; else a program. Undefined where it is there. */
+function missing(need: string): string | undefined {
+  if (need === 'root') return process.getuid?.() === 0 ? undefined : 'not root'
+  if (need.startsWith('perl:')) {
+    const there = spawnSync('perl', [`-M${need.slice('perl:'.length)}`, '-e', '1']).status === 0
+    return there ? undefined : `not installed: Perl module ${need.slice('perl:'.length)}`
+  }
+  return program(need) === undefined ? `not installed: ${need}` : undefined
+}
+
 /**
- * `describe.runIf(needs('postfix', 'swaks'))`: true where every program is installed. Else says on stderr what is
- * missing, or throws where CI_INTEROP_REQUIRED=1.
+ * `describe.runIf(needs('postfix', 'swaks'))`: true where everything is there: programs, `perl:Module`, `root`. Else
+ * says on stderr what is missing, or throws where CI_INTEROP_REQUIRED=1.
  */
-export function needs(...programs: readonly string[]): boolean {
-  const missing = programs.filter(name => program(name) === undefined)
-  if (missing.length === 0) return true
-  const reason = `not installed: ${missing.join(', ')}`
+export function needs(...all: readonly string[]): boolean {
+  const reasons = all.map(missing).filter(reason => reason !== undefined)
+  if (reasons.length === 0) return true
+  const reason = reasons.join(', ')
   if (process.env.CI_INTEROP_REQUIRED === '1') {
     throw new Error(`an interop test cannot run here, ${reason}. Install it, or unset CI_INTEROP_REQUIRED.`)
   }
