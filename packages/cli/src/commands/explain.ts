@@ -6,7 +6,8 @@ import { type Where, withServer } from '../remote.ts'
 import { printable, table, when } from '../table.ts'
 
 export async function explain(io: Io, options: Common & Where, id: string): Promise<number> {
-  const trace = await withServer(io, options, client => client.call<Trace>('explain', { id: messageId(id) }))
+  const params = { id: messageId(id) }
+  const trace = await withServer(io, options, client => client.call<Trace>('explain', params))
   if (options.json) {
     io.out(JSON.stringify(trace))
     return exit.ok

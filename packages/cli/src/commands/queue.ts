@@ -70,9 +70,8 @@ function filterOf({ lane, state, sender, recipient, older, limit }: ListOptions)
 }
 
 export async function queueShow(io: Io, options: Common & Where, id: string): Promise<number> {
-  const message = await withServer(io, options, client =>
-    client.call<QueueMessage>('queue.show', { id: messageId(id) }),
-  )
+  const params = { id: messageId(id) }
+  const message = await withServer(io, options, client => client.call<QueueMessage>('queue.show', params))
   if (options.json) io.out(JSON.stringify(message))
   else for (const line of show(message, Date.now())) io.out(line)
   return exit.ok

@@ -40,8 +40,8 @@ export async function start(
     server => {
       const seconds = ((performance.now() - begun) / 1000).toFixed(1)
       if (options.json) io.out(JSON.stringify({ ready: true, version, pid: process.pid, addresses: server.addresses }))
-      else if (demo !== undefined) for (const line of demoLines(io, demo, seconds)) io.out(line)
-      else for (const line of readyLines(server, loaded, seconds)) io.err(line)
+      else if (demo !== undefined) io.out(demoLines(io, demo, seconds).join('\n'))
+      else io.err(readyLines(server, loaded, seconds).join('\n'))
     },
     io,
     signals,

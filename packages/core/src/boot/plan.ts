@@ -9,6 +9,7 @@ import { silentLog } from '../log.ts'
 import type { HookTable } from '../plugin.ts'
 import { CertificateFiles } from '../smtp/tls.ts'
 import { Storage } from '../storage/contract.ts'
+import { Place } from '../storage/place.ts'
 import type { Token } from '../token.ts'
 import { Services } from './container.ts'
 import type { LoadedConfig, LoadedPlugin } from './contract.ts'
@@ -63,6 +64,8 @@ export async function dryPlan(loaded: LoadedConfig): Promise<DryPlan> {
   const unknown: { name: string; reason: string }[] = []
   const tables = new Map<Entry, HookTable>()
   for (const entry of order) {
+    // Opening is all that a store's setup is for; it has no hooks.
+    if (entry.plugin.provides?.some(token => token.name === Storage.name)) continue
     const result = await setUp(entry, loaded)
     if ('table' in result) tables.set(entry, result.table)
     else if (result.error instanceof PosthornError) errors.push(result.error)
@@ -94,6 +97,7 @@ async function setUp(entry: Entry, loaded: LoadedConfig): Promise<{ table: HookT
   const settings = loaded.config.plugins[entry.rank]
   try {
     for (const token of Object.values(plugin.inject ?? {})) services.provide(token as never, inert as never)
+    services.provide(Place, { data: loaded.config.data })
     const { value } = await checkOptions(plugin.schema, settings?.options, name, at, undefined)
     const shared = new InertRegistry()
     const setup = makeSetup({ plugin, name, log: silentLog, services, shared, disposer, over })

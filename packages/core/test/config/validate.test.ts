@@ -17,7 +17,7 @@ describe('defaults', () => {
       connectionsPerIp: 100,
       messageSize: 64 * 2 ** 20,
       recipients: 1_000,
-      messagesPerConnection: 1_000,
+      messagesPerConnection: 100_000,
       idleCommands: 100,
       errors: 20,
       commandLine: 4_096,
