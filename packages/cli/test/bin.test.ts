@@ -61,6 +61,15 @@ describe('the process', () => {
     })
   })
 
+  it('ends with 70 at a fault that nobody caught, and says where it was', async () => {
+    const cwd = temporary()
+    // `passwd` waits for its input, which never comes.
+    writeFileSync(join(cwd, 'fault.cjs'), "setTimeout(() => Promise.reject(new Error('lost promise')), 300)")
+    const { code, stderr } = await run(cwd, ['passwd'], ['--require', './fault.cjs'])
+    expect(code).toBe(70)
+    expect(stderr).toMatch(/^posthorn: a fault inside Posthorn, ending: Error: lost promise\n +at .*fault\.cjs/)
+  })
+
   it('runs from the sources of a checkout whatever conditions it was given', async () => {
     const { stdout, code } = await promisify(execFile)(process.execPath, [bin, '--help']).then(
       out => ({ code: 0, ...out }),
