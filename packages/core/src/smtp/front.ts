@@ -178,6 +178,11 @@ export class Front extends SMTPServer {
   #secure(socket: Socket, arrival: Omit<Arrival, 'pendingInput' | 'tls'>, release: () => void): void {
     const { admission } = this.shared
     const ip = arrival.client?.ip ?? ''
+    // Gone behind its PROXY header: its `close` is past, and would never be counted.
+    if (socket.destroyed) {
+      release()
+      return
+    }
     const refusal = admission.enter(this.listener, ip)
     if (refusal !== undefined) {
       release()
@@ -193,10 +198,11 @@ export class Front extends SMTPServer {
       return
     }
     this._upgrade(socket, (error, secured) => {
+      const top = this.pending.get(socket)
       release()
       if (error !== null || secured === undefined) {
         if (error !== null) this._onError(error)
-        socket.destroy()
+        top?.destroy()
         return
       }
       this.#begin(secured, arrival)

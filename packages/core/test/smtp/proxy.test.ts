@@ -160,6 +160,19 @@ describe('a listener behind a proxy', () => {
     expect(plain.pipeline.arrivals[0]?.client?.via).toBe('direct')
   })
 
+  test('clients that vanish behind their header are not counted for ever', async () => {
+    await using rig = await Rig.start({ proxy: true, limits: { connectionsPerIp: 5 } }, { config })
+    for (let i = 0; i < 30; i++) {
+      const client = await rig.connect()
+      client.socket.write(good[0]?.[1] as Buffer, () => client.socket.resetAndDestroy())
+      if (i % 3 === 0) await rig.clock.settle()
+    }
+    while (rig.set.connections + rig.set.waiting > 0) await rig.clock.settle()
+    await using client = await rig.connect()
+    client.send(good[0]?.[1] as Buffer)
+    await client.expect('220 *')
+  })
+
   test('TLS comes after the header', async () => {
     await using files = await inFiles({ good: goodCertificate })
     const tls = { default: files.good, names: {}, minVersion: 'TLSv1.2', clients: { request: false } } as const
