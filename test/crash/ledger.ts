@@ -1,0 +1,176 @@
+// Who was promised what, what came of it, and what is missing in the end. The unit is a message for one recipient.
+import { targetsOf } from './aliases.ts'
+import { type Arrived, type Letter, letter } from './letters.ts'
+import { type Told, toldIn } from './told.ts'
+
+/** Milliseconds between a sink's reply and a kill, beyond which the delivery must have been recorded. */
+const recordedAfter = 2000
+
+interface Promised {
+  readonly id: string
+  /** The recipients that were accepted. */
+  readonly to: ReadonlySet<string>
+}
+
+interface Arrivals {
+  count: number
+  readonly times: number[]
+  notify: string
+}
+
+export interface Verdict {
+  readonly accepted: number
+  readonly deliveries: number
+  readonly delivered: number
+  readonly bounced: number
+  readonly queued: number
+  readonly held: number
+  readonly duplicates: number
+  /** Deliveries whose final reply was outstanding when a connection broke. */
+  readonly outstanding: number
+  /** Duplicates of deliveries whose reply had been read: how long before the kill, in ms, at most. */
+  readonly unrecorded: { readonly count: number; readonly longest: number }
+  readonly reports: number
+  /** What should not be: empty where all is well. Each is a sentence. */
+  readonly lost: readonly string[]
+  readonly wrong: readonly string[]
+}
+
+const key = (n: number | string, address: string) => `${n} ${address}`
+
+export class Ledger {
+  readonly seed: number
+  readonly #promised = new Map<number, Promised>()
+  readonly #abandoned = new Set<number>()
+  readonly #arrivals = new Map<string, Arrivals>()
+  readonly #refused = new Set<string>()
+  readonly #outstanding = new Map<string, number>()
+  readonly #kills: number[] = []
+  readonly #told: Told[] = []
+  readonly #wrong: string[] = []
+  #next = 0
+  /** Final replies that the clients saw, by code. */
+  readonly replies = new Map<number, number>()
+
+  constructor(seed: number) {
+    this.seed = seed
+  }
+
+  next(): Letter {
+    return letter(this.seed, this.#next++)
+  }
+
+  get accepted(): number {
+    return this.#promised.size
+  }
+
+  promise(n: number, id: string, to: readonly string[]): void {
+    this.#promised.set(n, { id, to: new Set(to) })
+  }
+
+  replied(code: number): void {
+    this.replies.set(code, (this.replies.get(code) ?? 0) + 1)
+  }
+
+  abandon(n: number): void {
+    this.#abandoned.add(n)
+  }
+
+  killed(now: number): void {
+    this.#kills.push(now)
+  }
+
+  /** A sink took the message for these recipients. */
+  took(what: Arrived, to: readonly { readonly address: string; readonly notify: string }[], now: number): string[] {
+    if (what.damaged) this.#wrong.push(`message ${what.n ?? what.messageId} was damaged on its way`)
+    if (what.n !== undefined && this.#abandoned.has(what.n))
+      this.#wrong.push(`message ${what.n} arrived, of which its client sent only a half`)
+    return to.map(({ address, notify }) => {
+      const item = key(what.n ?? what.messageId, address)
+      const known = this.#arrivals.get(item)
+      if (known === undefined) this.#arrivals.set(item, { count: 1, times: [now], notify })
+      else {
+        known.count++
+        known.times.push(now)
+      }
+      return item
+    })
+  }
+
+  /** A sink refused it for good. */
+  refused(n: number, address: string): void {
+    this.#refused.add(key(n, address))
+  }
+
+  /** A connection ended before its client showed that it had read the reply for these, sent at `replied`. */
+  unread(items: readonly string[], replied: number, now: number): void {
+    if (now - replied > recordedAfter) return
+    for (const item of items) this.#outstanding.set(item, (this.#outstanding.get(item) ?? 0) + 1)
+  }
+
+  /** A report that came. */
+  report(message: Buffer): void {
+    this.#told.push(...toldIn(message.toString('latin1')))
+  }
+
+  /** `queued`: messages still in the queue, by number, and whether they are held. */
+  verdict(queued: ReadonlyMap<number, ReadonlyMap<string, string>>): Verdict {
+    const lost: string[] = []
+    const told = new Map<string, Set<string>>()
+    for (const { envelope, recipient, action } of this.#told) {
+      const item = key(envelope, recipient)
+      told.set(item, (told.get(item) ?? new Set()).add(action))
+    }
+    const counts = { deliveries: 0, delivered: 0, bounced: 0, queued: 0, held: 0 }
+    for (const [n, { id, to }] of this.#promised) {
+      const sent = letter(this.seed, n)
+      for (const { address, notify } of sent.to) {
+        if (!to.has(address)) continue
+        for (const target of targetsOf(address)) {
+          counts.deliveries++
+          const item = key(n, target)
+          const state = queued.get(n)?.get(target)
+          const actions = told.get(item)
+          if (state === 'held') counts.held++
+          else if (state !== undefined) counts.queued++
+          else if (this.#arrivals.has(item)) {
+            counts.delivered++
+            const wanted = this.#wantedReport(sent, address, notify)
+            if (wanted !== undefined && actions?.has(wanted) !== true)
+              lost.push(`the report '${wanted}' of message ${n} (${id}) for ${target}`)
+          } else if (actions?.has('failed') === true) counts.bounced++
+          else if (this.#refused.has(item) && !mayTellFailure(notify)) counts.bounced++
+          else lost.push(`message ${n} (${id}) for ${target}${this.#refused.has(item) ? ', refused by its sink' : ''}`)
+        }
+      }
+    }
+    return { accepted: this.#promised.size, ...counts, ...this.#duplicates(), lost, wrong: this.#wrong }
+  }
+
+  /** What must have been reported of a delivery: a next hop without DSN leaves that to us, a mailbox too. */
+  #wantedReport({ from }: Letter, address: string, notify: string | undefined): string | undefined {
+    if (from === '' || notify?.includes('SUCCESS') !== true) return undefined
+    if (address.endsWith('@a.test')) return 'relayed'
+    return address.endsWith('@home.test') ? 'delivered' : undefined
+  }
+
+  #duplicates() {
+    let duplicates = 0
+    let outstanding = 0
+    const unrecorded = { count: 0, longest: 0 }
+    for (const count of this.#outstanding.values()) outstanding += count
+    for (const [item, { count, times }] of this.#arrivals) {
+      duplicates += count - 1
+      const beyond = count - 1 - (this.#outstanding.get(item) ?? 0)
+      if (beyond <= 0) continue
+      unrecorded.count += beyond
+      for (const at of times.slice(0, -1)) {
+        const kill = this.#kills.find(time => time >= at) ?? Infinity
+        unrecorded.longest = Math.max(unrecorded.longest, kill - at)
+      }
+    }
+    return { duplicates, outstanding, unrecorded, reports: new Set(this.#told.map(one => one.report)).size }
+  }
+}
+
+const mayTellFailure = (notify: string | undefined) => notify === undefined || notify.includes('FAILURE')

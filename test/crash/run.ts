@@ -1,0 +1,46 @@
+// The crash suite: kills, power cuts, and the order of syncs and replies. Exits with 1 where anything was lost.
+//   run.ts [--short] [--only kill|power|order] [--seed n] [--kills n] [--cuts n]
+import { parseArgs } from 'node:util'
+import { type KillFigures, killRuns } from './kill.ts'
+
+const { values } = parseArgs({
+  options: {
+    short: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    seed: { type: 'string' },
+    kills: { type: 'string' },
+    cuts: { type: 'string' },
+  },
+})
+const seed = Number(values.seed ?? Date.now() % 1_000_000)
+const say = (line: string) => process.stdout.write(`${line}\n`)
+const wanted = (mode: string) => values.only === undefined || values.only === mode
+let failed = false
+
+function judge(name: string, faults: readonly string[]): void {
+  for (const fault of faults.slice(0, 30)) say(`  ${name}: ${fault}`)
+  if (faults.length > 30) say(`  ${name}: and ${faults.length - 30} more`)
+  if (faults.length > 0) failed = true
+}
+
+function killReport(figures: KillFigures): void {
+  const { lost, wrong, fsck, replies, unrecorded, ...counts } = figures
+  say(`kill: ${JSON.stringify(counts)}`)
+  say(`kill: replies ${JSON.stringify(replies)}`)
+  say(
+    `kill: ${counts.duplicates} duplicates, ${counts.outstanding} deliveries outstanding at a cut; ` +
+      `${unrecorded.count} duplicates of deliveries whose reply was read, at most ${unrecorded.longest} ms before a kill`,
+  )
+  say(`kill: lost ${lost.length}`)
+  judge('lost', lost)
+  judge('wrong', wrong)
+  judge('fsck', fsck)
+  if (counts.duplicates > counts.outstanding) judge('duplicates', ['more than were outstanding'])
+}
+
+say(`seed ${seed}`)
+if (wanted('kill')) {
+  say('== kill')
+  killReport(await killRuns({ seed, kills: Number(values.kills ?? (values.short ? 15 : 200)), say }))
+}
+process.exit(failed ? 1 : 0)
