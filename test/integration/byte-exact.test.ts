@@ -9,7 +9,7 @@ import SmtpConnection from 'nodemailer/lib/smtp-connection/index.js'
 import { expect, test } from 'vitest'
 import { carriable, corpus } from '../corpus.ts'
 import { type Awkward, awkward, large } from './awkward.ts'
-import { greeted, parted, Rig, type RigConfig, until } from './rig.ts'
+import { greeted, parted, Rig, type RigConfig } from './rig.ts'
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 
@@ -231,5 +231,5 @@ test('BINARYMIME at both ends passes through', async () => {
   await hop.received(1)
   expect(parted(hop.messages[0]?.bytes as Buffer).received).toEqual(bytes)
   expect(hop.messages[0]?.mailLine).toContain('BODY=BINARYMIME')
-  await until('the queue is empty', () => rig.server.queue.tally.messages === 0)
+  await rig.empty()
 })

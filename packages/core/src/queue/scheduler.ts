@@ -8,7 +8,7 @@ import type { Desk } from './desk.ts'
 import { Entry } from './entry.ts'
 import { reasonOf } from './errors.ts'
 import { Fifo } from './fifo.ts'
-import { blockKey, rankOf, unrouted } from './keys.ts'
+import { blockKey, rankOf } from './keys.ts'
 import { Lane, type Pause } from './lane.ts'
 import { shardOf } from './leases.ts'
 import type { Loaded } from './messages.ts'
@@ -227,12 +227,16 @@ export class Scheduler {
     this.#arouse(lane)
   }
 
-  /** A new configuration may have routes for what had none. */
+  /**
+   * A new configuration may have routes for what had none, and none for what had one: such mail is routed again now,
+   * not hours later when it falls due, so that the alarm comes while the reload is still in mind.
+   */
   reloaded(): void {
-    const lane = this.lanes.get(unrouted)
-    if (lane !== undefined) {
+    const plugins = new Set(this.#desk.generation().plan.agents.map(({ plugin }) => plugin))
+    for (const lane of this.lanes.values()) {
+      if (plugins.has(lane.plugin)) continue
       lane.early = true
-      this.#arouse(lane)
+      this.nudge(lane)
     }
     this.#pump()
   }
