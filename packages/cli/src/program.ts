@@ -2,12 +2,15 @@ import { Command } from 'commander'
 import { check } from './commands/check.ts'
 import { explain } from './commands/explain.ts'
 import { init } from './commands/init.ts'
+import { queueLanes, queuePause, queueResume } from './commands/lanes.ts'
 import { passwd } from './commands/passwd.ts'
 import { queueList, queueShow } from './commands/queue.ts'
+import { queueAct } from './commands/queue-act.ts'
 import { reload } from './commands/reload.ts'
 import { send } from './commands/send.ts'
 import { start } from './commands/start.ts'
 import { status } from './commands/status.ts'
+import { backupStore, fsckStore } from './commands/store.ts'
 import { version } from './distribution.ts'
 import { exit, exitCodeOf, exitHelp, type Tell, tell } from './failure.ts'
 import type { Io } from './io.ts'
@@ -93,16 +96,49 @@ function build(io: Io, perform: (action: Action, options: Common, rest: unknown[
     '<id>',
     'of a message, as in logs and replies',
   )
-  const queue = program.command('queue').description('Look at the queue.')
-  withServer(add(queue, 'list', 'List queued messages, oldest first.', queueList))
-    .option('--lane <lane>', 'only this destination')
-    .option('--state <state>', 'only due, sending, deferred or held')
-    .option('--sender <address>', 'only from this sender or domain')
-    .option('--recipient <address>', 'only to this recipient or domain')
-    .option('--older <duration>', 'only those received at least this long ago: 2h')
-    .option('--limit <count>', 'at most so many', '50')
+  const queue = program.command('queue').description('Look at the queue, and act on what is in it.')
+  const filtered = (command: Command) =>
+    withServer(command)
+      .option('--lane <lane>', 'only this destination')
+      .option('--state <state>', 'only due, sending, deferred or held')
+      .option('--sender <address>', 'only from this sender or domain')
+      .option('--recipient <address>', 'only to this recipient or domain')
+      .option('--older <duration>', 'only those received at least this long ago: 2h')
+  filtered(add(queue, 'list', 'List queued messages, oldest first.', queueList)).option(
+    '--limit <count>',
+    'at most so many',
+    '50',
+  )
   withServer(add(queue, 'show', 'Print one queued message: envelope, recipients, attempts.', queueShow)).argument(
     '<id>',
+  )
+  const act = (kind: Parameters<typeof queueAct>[0], description: string) =>
+    filtered(add(queue, kind, description, queueAct(kind)))
+      .argument('[id]', 'one message; else all that match the filter')
+      .option('--all', 'every message, where there is no filter')
+  act('retry', 'Try again now.')
+  act('hold', 'Keep back until released; the time does not count.').option('--reason <text>', 'for the trace')
+  act('release', 'Deliver what was held.')
+  act('bounce', 'Give up now and tell the sender.').option('--reason <text>', 'for the trace and the report')
+  act('delete', 'Remove, telling nobody.')
+  act('reroute', 'Ask for the route again, or pin it with --to.').option(
+    '--to <plugin[/lane]>',
+    'a delivery plugin, or one lane of it',
+  )
+  withServer(add(queue, 'lanes', 'Print every destination: what it does, and why not more.', queueLanes))
+  withServer(add(queue, 'pause', 'Deliver nothing of a lane until it is resumed.', queuePause))
+    .argument('<lane>', 'as `queue lanes` names it')
+    .option('--reason <text>', 'for the lane table')
+  withServer(add(queue, 'resume', 'Deliver a paused lane again.', queueResume)).argument(
+    '<lane>',
+    'as `queue lanes` names it',
+  )
+  withConfig(add(program, 'fsck', 'Check the store of a stopped server: what is wrong, and what to do.', fsckStore))
+    .option('--repair', 'quarantine what cannot be read, write what can be rebuilt')
+    .option('--quick', 'do not read every octet of large messages')
+  withServer(add(program, 'backup', 'Copy the store of the running server, consistently.', backupStore)).argument(
+    '<folder>',
+    'empty or absent; point `data` at it to restore',
   )
   add(program, 'passwd', 'Print the hash of a password, for the plugin users.', passwd)
   return program

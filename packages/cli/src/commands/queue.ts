@@ -12,7 +12,7 @@ import { type Where, withServer } from '../remote.ts'
 import { printable, span, table, when } from '../table.ts'
 import { messageId } from './explain.ts'
 
-interface ListOptions extends Common, Where {
+export interface ListOptions extends Common, Where {
   readonly lane?: string
   readonly state?: string
   readonly sender?: string
@@ -51,7 +51,8 @@ export async function queueList(io: Io, options: ListOptions): Promise<number> {
   return exit.ok
 }
 
-function filterOf({ lane, state, sender, recipient, older, limit }: ListOptions): QueueFilter {
+/** The filter of `queue list` and its like, from the options of a command. */
+export function filterOf({ lane, state, sender, recipient, older, limit }: ListOptions): QueueFilter {
   const count = Number(limit)
   if (!Number.isInteger(count) || count < 1 || count > 100_000)
     throw usageError('--limit wants a number from 1 to 100000')

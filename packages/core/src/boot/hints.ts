@@ -2,5 +2,6 @@
 export const standardHints: Readonly<Record<string, string>> = {
   'core/storage': 'storage-level',
   'core/blobs': 'storage-level',
+  'core/maintenance': 'storage-level',
   'domains/domains': 'domains',
 }

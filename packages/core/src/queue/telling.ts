@@ -26,7 +26,8 @@ export function tell(desk: Desk, block: Block, { fates }: Settled, told: Told): 
   const entries: TraceEntry[] = []
   for (const { recipient, fate, outcome } of fates) {
     counts[fate] = (counts[fate] ?? 0) + 1
-    const verdict = fate === 'failed' || fate === 'deferred' ? describe(outcome) : `${fate} ${describe(outcome)}`
+    const plain = fate === 'failed' || fate === 'deferred' || fate === 'delivered'
+    const verdict = plain ? describe(outcome) : `${fate} ${describe(outcome)}`
     const reason = reasonFor(outcome)
     const entry: TraceEntry = {
       at,

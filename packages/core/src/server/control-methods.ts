@@ -6,6 +6,7 @@ import type { ControlMethod } from '../control/server.ts'
 import { PosthornError } from '../errors.ts'
 import type { TraceEntry } from '../queue/contract.ts'
 import type { QueueAction } from '../queue/operations.ts'
+import { Maintenance } from '../storage/maintenance.ts'
 import type { Posthorn } from './posthorn.ts'
 
 const id = z.object({ id: z.string().min(1).max(64) })
@@ -26,6 +27,7 @@ const action = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('reroute'), to: z.object({ plugin: z.string() }).loose().optional() }),
 ])
 const apply = z.strictObject({ action, id: z.string().optional(), filter: filter.optional() })
+const backup = z.strictObject({ target: z.string().startsWith('/') })
 const lane = z.strictObject({ lane: z.string().min(1), reason: z.string().default('by an operator') })
 
 /** How often a follower looks whether the message is still under way. */
@@ -36,8 +38,8 @@ export function controlMethods(server: Posthorn): Readonly<Record<string, Contro
   return {
     status: () => status(server),
     async reload(): Promise<Reloaded> {
-      const { number } = await server.reload()
-      return { generation: number, warnings: [] }
+      const { generation, warnings } = await server.reload()
+      return { generation: generation.number, warnings }
     },
     'queue.list': params => server.queue.operations.list(read(filter, params ?? {}) as QueueFilter),
     'queue.show': params => server.queue.operations.show(read(id, params).id),
@@ -57,6 +59,14 @@ export function controlMethods(server: Posthorn): Readonly<Record<string, Contro
     },
     async 'lane.resume'(params) {
       await server.queue.operations.resumeLane(read(lane, params).lane)
+    },
+    async backup(params, emit) {
+      const { target } = read(backup, params)
+      const maintenance = server.generation.get(Maintenance)
+      if (maintenance !== undefined) return maintenance.backup(target, emit)
+      throw new PosthornError('POSTHORN_NO_BACKUP', 'the store of this server has no backup of its own', {
+        fix: 'Use what the store comes with.',
+      })
     },
     async explain(params): Promise<Trace> {
       const { id: asked } = read(id, params)

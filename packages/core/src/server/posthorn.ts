@@ -165,7 +165,7 @@ export class Posthorn {
   }
 
   /** Reads the configuration again and puts it to work; the old one stays where anything is wrong with the new one. */
-  async reload(): Promise<Generation> {
+  async reload(): Promise<{ readonly generation: Generation; readonly warnings: readonly string[] }> {
     // After log rotation the file is another.
     this.#ownLog?.reopen()
     const loaded = await this.#options.load()
@@ -181,11 +181,11 @@ export class Posthorn {
         fix: 'Restart the server, or put the old value back.',
       })
     }
-    const next = await this.#generations.reload(await withCertificate(loaded, this.#clock.now()))
+    const generation = await this.#generations.reload(await withCertificate(loaded, this.#clock.now()))
     this.#reloaded = this.#clock.now()
     this.#file = loaded.file
     this.#live.queue.reloaded()
-    return next
+    return { generation, warnings: loaded.warnings ?? [] }
   }
 
   /** Stops listening, lets transactions finish for `within` ms, ends deliveries, closes the store. Never rejects. */
