@@ -63,11 +63,19 @@ export class Connection extends SMTPConnection implements Wire {
   #handshaking: Socket | undefined
   #connecting = true
   #ended = false
+  readonly #leave: () => void
 
-  constructor(front: Front, socket: Socket | TLSSocket, arrival: Omit<Arrival, 'pendingInput' | 'tls'>) {
+  /** `leave` is called when it has closed. */
+  constructor(
+    front: Front,
+    socket: Socket | TLSSocket,
+    arrival: Omit<Arrival, 'pendingInput' | 'tls'>,
+    leave: () => void,
+  ) {
     // The id goes to smtp-server's own log, which is off.
     super(front, socket, { id: '-' })
     this.front = front
+    this.#leave = leave
     const tls = this.secure ? { tls: describeTls(socket as TLSSocket, front.asksForCertificates) } : {}
     this.arrival = { ...arrival, ...tls, pendingInput: () => this.stream?.pending === true }
     this.pipeline = front.shared.pipeline.open(this.arrival)
@@ -104,7 +112,12 @@ export class Connection extends SMTPConnection implements Wire {
 
   /** Timeouts are one ticker's for all connections. `upgrade` calls it with the TLS socket, and tells nobody else of it. */
   override _armTimeout(socket?: Socket): void {
-    if (this._upgrading) this.#handshaking = socket
+    if (!this._upgrading) return
+    this.#handshaking = socket
+    // Our sockets may be half open; half a handshake is none.
+    socket?.once('end', () => {
+      if (this._upgrading) this.destroy()
+    })
   }
 
   // Called by smtp-server's constructor, and again when TLS begins: only `_server` is there for sure.
@@ -340,6 +353,7 @@ export class Connection extends SMTPConnection implements Wire {
 
   override _onClose(): void {
     super._onClose()
+    this.#leave()
     this.front.shared.forget(this)
     this.#end()
   }

@@ -191,31 +191,41 @@ export class Front extends SMTPServer {
       else endWith(socket, refusal)
       return
     }
-    socket.once('close', () => admission.leave(this.listener, ip))
+    let inside = true
+    // Called by the socket or by the connection, whoever notices: STARTTLS takes every listener off the socket.
+    const leave = () => {
+      if (inside) admission.leave(this.listener, ip)
+      inside = false
+    }
+    socket.once('close', leave)
     if (this.listener.tls !== 'implicit') {
       release()
-      this.#begin(socket, arrival)
+      this.#begin(socket, arrival, leave)
       return
     }
     this._upgrade(socket, (error, secured) => {
       const top = this.pending.get(socket)
+      top?.off('end', hangUp)
       release()
       if (error !== null || secured === undefined) {
         if (error !== null) this._onError(error)
         top?.destroy()
         return
       }
-      this.#begin(secured, arrival)
+      this.#begin(secured, arrival, leave)
     })
+    // Our sockets may be half open; half a handshake is none.
+    const hangUp = () => this.pending.get(socket)?.destroy()
+    this.pending.get(socket)?.once('end', hangUp)
   }
 
-  #begin(socket: Socket | TLSSocket, arrival: Omit<Arrival, 'pendingInput' | 'tls'>): void {
+  #begin(socket: Socket | TLSSocket, arrival: Omit<Arrival, 'pendingInput' | 'tls'>, leave: () => void): void {
     if (this.shared.draining) {
       endWith(socket, '421 4.3.2 Service shutting down, try again\r\n')
       return
     }
     try {
-      const connection = new Connection(this, socket, arrival)
+      const connection = new Connection(this, socket, arrival, leave)
       this.shared.connections.add(connection)
       connection.on('error', error => this._onError(error))
       connection.init()

@@ -57,6 +57,35 @@ test('STARTTLS: the session begins anew', async () => {
   ])
 })
 
+test('a connection that became TLS leaves its place to the next one', async () => {
+  await using files = await inFiles({ good: goodCertificate })
+  await using rig = await Rig.start(
+    { tls: 'starttls', limits: { connectionsPerIp: 1 } },
+    { config: { tls: { ...settings, default: files.good } } },
+  )
+  for (const end of ['QUIT', 'hang up', 'hang up in the handshake', 'QUIT']) {
+    await using client = await rig.connect()
+    await client.speak('S: 220 *\nC: EHLO c\nS: 250 ...\nC: STARTTLS\nS: 220 *')
+    if (end !== 'hang up in the handshake') {
+      await client.startTls({ servername: 'mx.example.test', ca: testCa })
+      await client.speak('C: EHLO c\nS: 250 ...')
+    }
+    if (end === 'QUIT') await client.speak('C: QUIT\nS: 221 *\nS: (closed)')
+    else client.socket.destroy()
+    await expect.poll(() => rig.set.connectionsOf('mx'), { message: end }).toBe(0)
+  }
+})
+
+test('a client that hangs up before its handshake leaves its place too', async () => {
+  await using files = await inFiles({ good: goodCertificate })
+  await using rig = await Rig.start({ tls: 'implicit' }, { config: { tls: { ...settings, default: files.good } } })
+  await using client = await rig.connect()
+  await expect.poll(() => rig.set.connectionsOf('mx')).toBe(1)
+  client.socket.destroy()
+  await expect.poll(() => rig.set.connectionsOf('mx')).toBe(0)
+  expect(rig.set.waiting).toBe(0)
+})
+
 test('what was sent in plain text behind STARTTLS never runs', async () => {
   await using files = await inFiles({ good: goodCertificate })
   await using rig = await Rig.start({ tls: 'starttls' }, { config: { tls: { ...settings, default: files.good } } })
