@@ -28,7 +28,7 @@ export function laneStates(desk: Desk, scheduler: Scheduler): LaneState[] {
 
 function stateOf(lane: Lane, now: number, ours: boolean): LaneState {
   const due = lane.nextDue
-  const waiting = lane.waiting?.size ?? 0
+  const waiting = lane.waiting
   const rest = {
     lane: lane.name,
     sending: lane.inflight,

@@ -24,13 +24,17 @@ export class Lane {
   /** The plugin whose agent serves it, and what that calls it. */
   readonly plugin: string
   readonly local: string
-  waiting: Turns<Entry> | undefined
+  /** Most lanes have one block that waits: only from the second on there are turns to take. */
+  #only: Entry | undefined
+  #turns: Turns<Entry> | undefined
   /** How many of those that wait came from the index, and how many were handed over. */
   indexed = 0
   handed = 0
   inflight = 0
-  /** By rank, the lowest key of the index that may not be in memory. */
-  lows: Map<number, string> | undefined
+  /** The lowest key of the index that may not be in memory, and by rank where there are several. */
+  #low: string | undefined
+  #lowRank = 0
+  #lows: Map<number, string> | undefined
   scanning = false
   /** In the ring of lanes that may have something to do. */
   ready = false
@@ -61,37 +65,66 @@ export class Lane {
     if (slash === -1) this.slots = Infinity
   }
 
+  /** How many blocks wait in memory; those that were taken out meanwhile count until they are met. */
+  get waiting(): number {
+    return (this.#only === undefined ? 0 : 1) + (this.#turns?.size ?? 0)
+  }
+
   /** The first time something in the index falls due; Infinity: nothing known there. */
   get nextDue(): number {
-    if (this.lows === undefined) return Infinity
-    if (this.early && this.lows.size > 0) return 0
-    let first = Infinity
-    for (const key of this.lows.values()) first = Math.min(first, dueOf(key, this.key))
+    if (this.#low === undefined) return Infinity
+    if (this.early) return 0
+    let first = dueOf(this.#low, this.key)
+    if (this.#lows !== undefined) for (const key of this.#lows.values()) first = Math.min(first, dueOf(key, this.key))
     return first
   }
 
   /** There may be something in the index at `key`. */
   note(rank: number, key: string): void {
-    this.lows ??= new Map()
-    const low = this.lows.get(rank)
-    if (low === undefined || compareKeys(key, low) < 0) this.lows.set(rank, key)
+    if (this.#low === undefined || (this.#lowRank === rank && this.#lows === undefined)) {
+      if (this.#low === undefined || compareKeys(key, this.#low) < 0) this.#low = key
+      this.#lowRank = rank
+      return
+    }
+    this.#lows ??= new Map([[this.#lowRank, this.#low]])
+    const low = this.#lows.get(rank)
+    if (low === undefined || compareKeys(key, low) < 0) this.#lows.set(rank, key)
+  }
+
+  /** Where the index goes on, the most urgent first; forgotten here, so that what is noted from now on is new. */
+  takeLows(): readonly (readonly [rank: number, key: string])[] {
+    if (this.#low === undefined) return []
+    const lows = this.#lows === undefined ? [[this.#lowRank, this.#low] as const] : [...this.#lows]
+    this.#low = undefined
+    this.#lows = undefined
+    return lows.sort(([a], [b]) => a - b)
   }
 
   push(entry: Entry): void {
-    this.waiting ??= new Turns()
-    this.waiting.push(entry)
     if (entry.handed > 0) this.handed++
     else this.indexed++
+    if (this.#turns === undefined) {
+      if (this.#only === undefined) {
+        this.#only = entry
+        return
+      }
+      this.#turns = new Turns()
+      this.#turns.push(this.#only)
+      this.#only = undefined
+    }
+    this.#turns.push(entry)
   }
 
   /** The next whose turn it is. */
   next(): Entry | undefined {
     for (;;) {
-      const entry = this.waiting?.next()
-      if (entry === undefined) {
-        this.waiting = undefined
-        return undefined
+      let entry = this.#only
+      if (entry !== undefined) this.#only = undefined
+      else {
+        entry = this.#turns?.next()
+        if (this.#turns?.size === 0) this.#turns = undefined
       }
+      if (entry === undefined) return undefined
       if (entry.handed > 0) this.handed--
       else this.indexed--
       if (entry.state === 'waiting') return entry
@@ -101,11 +134,7 @@ export class Lane {
   /** Nothing to remember it by. */
   get idle(): boolean {
     return (
-      (this.waiting === undefined || this.waiting.size === 0) &&
-      this.inflight === 0 &&
-      !this.scanning &&
-      this.pause === undefined &&
-      (this.lows === undefined || this.lows.size === 0)
+      this.waiting === 0 && this.inflight === 0 && !this.scanning && this.pause === undefined && this.#low === undefined
     )
   }
 

@@ -113,7 +113,7 @@ export class Queue implements QueueIntake {
     this.#desk = desk
     const attempts = new Attempts(desk)
     this.#wakeups = new Wakeups<Lane>(clock, lane => this.#scheduler.woken(lane))
-    const limits = { sends: options.sends ?? 500, window: 20_000, shards }
+    const limits = { sends: options.sends ?? 500, window: 5000, shards }
     this.#scheduler = new Scheduler(desk, attempts, limits, (lane, at) => this.#wakeups.set(lane, at))
     this.#reports = new Reports(desk, options.submission, shards)
     this.#held = new HeldBounces(desk, key => this.#scheduler.claim(key))

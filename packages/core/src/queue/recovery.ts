@@ -8,8 +8,8 @@ import { indexKey, putBlock } from './partition.ts'
 import { type Block, decodeBlock, decodeMessage } from './records.ts'
 
 /** Records between two pauses, and how long those last. */
-const step = 250
-const pauseMs = 10
+const step = 100
+const pauseMs = 20
 const startAfter = 1000
 
 export class Recovery {
@@ -51,7 +51,8 @@ export class Recovery {
           if (block.id !== last) {
             last = block.id
             lastExists = (await storage.get(messageKey(block.id))) !== undefined
-            if (lastExists) counted.messages++
+            counted.messages++
+            tally.messages++
           }
           if (!lastExists) await this.#missing(block, entry, counted)
           else if ((await storage.get(indexKey(block))) === undefined) await this.#rebuild(block, entry, counted)
@@ -59,7 +60,7 @@ export class Recovery {
         await this.#pause()
       }
     }
-    tally.messages += counted.messages - before.messages
+    tally.messages -= before.messages
     for (const key of Object.keys(before.recipients) as (keyof typeof before.recipients)[]) {
       tally.recipients[key] -= before.recipients[key]
     }
@@ -94,11 +95,13 @@ export class Recovery {
     this.#found(block)
   }
 
-  async #missing(block: Block, [key, value]: Entry, counted: { missing: number }): Promise<void> {
+  async #missing(block: Block, [key, value]: Entry, counted: { missing: number; messages: number }): Promise<void> {
     const { storage, log } = this.#desk
     const now = await storage.get(key)
     if (now === undefined || Buffer.compare(now, value) !== 0) return
     counted.missing++
+    counted.messages--
+    this.#desk.tally.messages--
     const recipients = block.recipients.map(recipient => recipient.to.raw).slice(0, 20)
     log.error({ id: block.id, recipients }, 'a message record is missing: mail to these was lost; run posthorn fsck')
   }

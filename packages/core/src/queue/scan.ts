@@ -2,7 +2,6 @@
 // are. A scan never starts at the head of a lane that was served before: behind 300,000 removed keys that takes 44 ms,
 // from a remembered key 0.2 ms.
 import type { Entry, Storage } from '../storage/contract.ts'
-import { compareKeys } from '../storage/keys.ts'
 import { type DueEntry, dueAfter, laneEnd, laneStart, parseDueKey, rankEnd, rankStart } from './keys.ts'
 import type { Lane } from './lane.ts'
 import { decodeDue } from './records.ts'
@@ -16,42 +15,41 @@ export interface Found extends DueEntry {
 
 type Reader = Pick<Storage, 'range'>
 
+const discoverBatch = 1000
+/** A lane with so many entries in a row is left for later. */
+const longLane = 100
+
 /** What is due in the lane, at most `room` entries; what it did not get to is noted in the lane. */
 export async function* scanLane(storage: Reader, lane: Lane, now: number, room: number): AsyncGenerator<Found> {
   const horizon = lane.early ? Infinity : now
   lane.early = false
-  const ranks = [...(lane.lows?.keys() ?? [])].sort((a, b) => a - b)
   let left = room
-  for (const rank of ranks) {
-    const low = lane.lows?.get(rank)
-    if (low === undefined || left === 0) continue
-    // What is written meanwhile is noted again by who writes it.
-    lane.lows?.delete(rank)
-    const lt = dueAfter(lane.key, rank, horizon)
-    let last: string | undefined
+  let failed: unknown
+  for (const [rank, low] of lane.takeLows()) {
+    if (left === 0) {
+      lane.note(rank, low)
+      continue
+    }
     try {
-      if (low < lt) {
-        for await (const batch of storage.range({ gte: low, lt, limit: left })) {
-          for (const entry of batch) {
-            last = entry[0]
-            left--
-            const found = parse(entry)
-            if (found !== undefined) yield found
+      // One more than there is room for: when the lane has to be looked at again.
+      for await (const batch of storage.range({ gte: low, lt: rankEnd(lane.key, rank), limit: left + 1 })) {
+        for (const entry of batch) {
+          const found = parse(entry)
+          if (found === undefined) continue
+          if (left === 0 || found.due > horizon) {
+            lane.note(rank, found.key)
+            break
           }
+          left--
+          yield found
         }
       }
     } catch (error) {
       lane.note(rank, low)
-      throw error
+      failed ??= error
     }
-    if (left === 0 && last !== undefined) {
-      lane.note(rank, `${last}\0`)
-      continue
-    }
-    const rest = compareKeys(low, lt) > 0 ? low : lt
-    const next = await one(storage, rest, rankEnd(lane.key, rank))
-    if (next !== undefined) lane.note(rank, next)
   }
+  if (failed !== undefined) throw failed
 }
 
 function parse([key, value]: Entry): Found | undefined {
@@ -59,19 +57,36 @@ function parse([key, value]: Entry): Found | undefined {
   return due && { ...due, key, ...decodeDue(value) }
 }
 
-/** Where each lane of the index begins, rank by rank; skips over what lies between. */
-export async function* discover(storage: Reader): AsyncGenerator<{ lane: string; rank: number; key: string }> {
+/** Entries of the index, and for a lane of which there are more the key where it goes on. */
+export interface Discovered {
+  readonly found: readonly Found[]
+  readonly cut?: { readonly lane: string; readonly rank: number; readonly key: string }
+}
+
+/**
+ * Walks through the index of all lanes: a thousand small lanes in one read, and not through a long one. Every entry is
+ * either found, or behind the cut of its lane.
+ */
+export async function* discover(storage: Reader): AsyncGenerator<Discovered> {
   let from = 'd/'
   for (;;) {
-    const first = await one(storage, from, 'd0')
-    if (first === undefined) return
-    const due = parseDueKey(first)
-    if (due === undefined) {
-      from = `${first}\0`
-      continue
+    let last: string | undefined
+    const found: Found[] = []
+    for await (const batch of storage.range({ gte: from, lt: 'd0', limit: discoverBatch })) {
+      for (const entry of batch) {
+        const one = parse(entry)
+        last = entry[0]
+        if (one !== undefined) found.push(one)
+      }
     }
-    yield { lane: due.lane, rank: due.rank, key: first }
-    from = rankEnd(due.lane, due.rank)
+    if (last === undefined) return
+    const end = found.at(-1)
+    const before = found.at(-longLane)
+    from = `${last}\0`
+    if (end !== undefined && before?.lane === end.lane && before.rank === end.rank) {
+      yield { found, cut: { lane: end.lane, rank: end.rank, key: from } }
+      from = rankEnd(end.lane, end.rank)
+    } else yield { found }
   }
 }
 

@@ -16,7 +16,7 @@ import { indexKey } from './partition.ts'
 import type { Block } from './records.ts'
 import { policyOf } from './retry.ts'
 import type { Routed } from './routing.ts'
-import { discover, scanLane } from './scan.ts'
+import { discover, type Found, scanLane } from './scan.ts'
 
 export interface SchedulerOptions {
   /** Deliveries at once, over all lanes. */
@@ -106,20 +106,35 @@ export class Scheduler {
     for (const lane of this.lanes.values()) {
       if (lane.shard !== shard) continue
       this.#evict(lane)
-      lane.lows = undefined
+      lane.takeLows()
       if (lane.inflight === 0) this.lanes.delete(lane.name)
     }
   }
 
   /** Looks through the index for lanes of the shards, in the background of everything else. */
   async discover(shards: ReadonlySet<number> | undefined): Promise<void> {
-    for await (const { lane: key, rank, key: first } of discover(this.#desk.storage)) {
+    const { storage, clock } = this.#desk
+    const ours = (name: string) => shards === undefined || shards.has(shardOf(name, this.#options.shards))
+    for await (const { found, cut } of discover(storage)) {
       if (this.#stopped) return
-      const name = decodeURIComponent(key)
-      if (shards !== undefined && !shards.has(shardOf(name, this.#options.shards))) continue
-      const lane = this.lane(name)
-      lane.note(rank, first)
-      this.#arouse(lane)
+      const now = clock.now()
+      for (const one of found) {
+        const name = decodeURIComponent(one.lane)
+        if (!ours(name)) continue
+        const lane = this.lane(name)
+        const room = this.#indexed < this.#options.window && lane.indexed < laneWindow
+        if (one.due > now || !room || lane.failures > 0) lane.note(one.rank, one.key)
+        else this.#take(lane, one)
+        this.#arouse(lane)
+      }
+      const name = cut === undefined ? '' : decodeURIComponent(cut.lane)
+      if (cut !== undefined && ours(name)) {
+        const lane = this.lane(name)
+        lane.note(cut.rank, cut.key)
+        this.#arouse(lane)
+      }
+      // What was found may go out first; but lanes that stand still must not keep others unknown.
+      if (this.#indexed >= this.#options.window) await new Promise<void>(resolve => clock.after(250, resolve))
     }
   }
 
@@ -284,7 +299,7 @@ export class Scheduler {
     // A delivery that ends puts the lane back.
     if (lane.inflight >= most) return
     if (lane.indexed === 0 && !lane.scanning && lane.nextDue <= now && this.#scans < scansAtOnce) this.#scan(lane, now)
-    if (lane.waiting === undefined || lane.waiting.size === 0) {
+    if (lane.waiting === 0) {
       if (lane.scanning) return
       const due = lane.nextDue
       if (due <= now) this.#lateScan.push(lane)
@@ -378,18 +393,21 @@ export class Scheduler {
   }
 
   async #refill(lane: Lane, now: number, room: number): Promise<void> {
-    for await (const found of scanLane(this.#desk.storage, lane, now, room)) {
-      const key = blockKey(found.id, found.n)
-      if (this.#active.has(key) || this.#attempts.broken(key)) continue
-      if (lane.pause !== undefined || !this.#desk.leases.owns(lane.shard)) {
-        lane.note(found.rank, found.key)
-        continue
-      }
-      const entry = new Entry(lane, key, found.key, found.id, found.n, found.rank, found.sender, 0)
-      this.#active.set(key, entry)
-      this.#indexed++
-      lane.push(entry)
+    for await (const found of scanLane(this.#desk.storage, lane, now, room)) this.#take(lane, found)
+  }
+
+  /** An entry of the index: into the lane's window, unless it is in memory already. */
+  #take(lane: Lane, found: Found): void {
+    const key = blockKey(found.id, found.n)
+    if (this.#active.has(key) || this.#attempts.broken(key)) return
+    if (lane.pause !== undefined || !this.#desk.leases.owns(lane.shard)) {
+      lane.note(found.rank, found.key)
+      return
     }
+    const entry = new Entry(lane, key, found.key, found.id, found.n, found.rank, found.sender, 0)
+    this.#active.set(key, entry)
+    this.#indexed++
+    lane.push(entry)
   }
 
   /** Fails a block without a try; used where its lane does not answer and it grew too old. */
