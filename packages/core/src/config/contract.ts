@@ -12,6 +12,7 @@ export interface Config {
   readonly limits: LimitsConfig
   readonly body: BodyConfig
   readonly queue: QueueConfig
+  readonly dns: DnsConfig
   readonly trace: { readonly keep: number; readonly max: number }
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' | 'silent'; readonly file?: string }
   readonly control: { readonly socket: string }
@@ -113,6 +114,24 @@ export interface QueueConfig {
   readonly held: { readonly keep: number; readonly max: number }
   /** Milliseconds that failures of one message gather into one report. */
   readonly gather: number
+}
+
+export interface DnsConfig {
+  /** In the order to ask; absent: those of the machine. */
+  readonly servers?: readonly { readonly host: string; readonly port: number }[]
+  /** CIDR networks of resolvers whose AD bit is believed, besides loopback. */
+  readonly trusted: readonly string[]
+  /** Milliseconds to wait for one resolver. */
+  readonly timeout: number
+  /** Rounds over all of them. */
+  readonly attempts: number
+  readonly concurrency: number
+  readonly cache: {
+    readonly entries: number
+    readonly maxTtl: number
+    readonly minTtl: number
+    readonly negativeTtl: number
+  }
 }
 
 /** One entry of `plugins`. */

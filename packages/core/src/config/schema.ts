@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { dnsSchema } from './dns-schema.ts'
 import { fromConfig } from './folder.ts'
 import { count, limitsSchema, listenerSchema, strings, withDefaults } from './listener-schema.ts'
 import { duration, size } from './units.ts'
@@ -151,6 +152,7 @@ export const configSchema = z.strictObject({
     )
     .prefault({})
     .describe('Message bodies on their way in.'),
+  dns: dnsSchema.prefault({}).describe('Names and addresses: whom to ask.'),
   queue: z
     .strictObject(
       withDefaults(queueShape, {

@@ -3,7 +3,7 @@ import { token } from '../token.ts'
 /** What a question may ask for. */
 export type DnsType = 'A' | 'AAAA' | 'MX' | 'TXT' | 'PTR' | 'CNAME' | 'NS' | 'SOA' | 'SRV' | 'TLSA' | 'CAA'
 
-/** The data of one record, by type: addresses and names as text (names in lower case, without the final dot). */
+/** The data of one record, by type: addresses and names as text (names in lower case, without the final dot; the root, as in a null MX, is `''`). */
 export interface DnsData {
   readonly A: string
   readonly AAAA: string
@@ -29,7 +29,7 @@ export interface DnsAnswer<T extends DnsType = DnsType> {
   /** `nodata`: the name exists, with no such records. `nxdomain`: it does not exist. */
   readonly status: 'ok' | 'nodata' | 'nxdomain'
   readonly records: readonly DnsData[T][]
-  /** The name that the records belong to, after CNAMEs. */
+  /** The name that the records belong to, after CNAMEs; `''` where the name asked for cannot exist. */
   readonly name: string
   /** Validated by a resolver that we trust (the AD bit, RFC 6840 §5.8). */
   readonly secure: boolean

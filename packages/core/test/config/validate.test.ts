@@ -62,6 +62,13 @@ describe('defaults', () => {
         held: { keep: 14 * 86_400_000, max: 10_000 },
         gather: 600_000,
       },
+      dns: {
+        trusted: [],
+        timeout: 5_000,
+        attempts: 2,
+        concurrency: 200,
+        cache: { entries: 50_000, maxTtl: 86_400_000, minTtl: 5_000, negativeTtl: 900_000 },
+      },
       trace: { keep: 7 * 86_400_000, max: 2 ** 30 },
       log: { level: 'info' },
       control: { socket: '/etc/posthorn/data/control.sock' },
