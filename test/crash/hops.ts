@@ -15,10 +15,10 @@ export async function openHops(ledger: Ledger, random: () => number, faults = tr
   const events: SinkEvents = {
     took({ message, to }, now) {
       const what = arrived(message)
-      if (what.n === undefined) ledger.report(message)
+      if (what.n === undefined) ledger.report(message, now)
       return ledger.took(what, to, now)
     },
-    refused: (n, address) => ledger.refused(n, address),
+    refused: (n, address) => ledger.refused(n, address, Date.now()),
     unread: (items, replied, now) => ledger.unread(items, replied, now),
   }
   const take = (): Mood => 'take'

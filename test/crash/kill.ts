@@ -76,10 +76,10 @@ export async function killRuns({ seed, kills, say, letters = 250 }: KillOptions)
     await server.signal('SIGTERM')
     for await (const { address, message } of maildirs(join(server.data, 'mail'))) {
       const what = arrived(message)
-      if (what.n === undefined) ledger.report(message)
+      if (what.n === undefined) ledger.report(message, 0)
       else ledger.took(what, [{ address, notify: '' }], 0)
     }
-    const verdict = ledger.verdict(queued)
+    const verdict = ledger.verdict({ queued })
     const findings = await check(server)
     failed = verdict.lost.length + verdict.wrong.length + findings.length > 0
     return {

@@ -18,6 +18,19 @@ interface Arrivals {
   notify: string
 }
 
+/** What is known beside the ledger, and up to when the ledger counts. */
+export interface View {
+  /** Messages still in the queue, by number: the state of each recipient. */
+  readonly queued: ReadonlyMap<number, ReadonlyMap<string, string>>
+  /** Deliveries that the ledger did not see: `number address`. */
+  readonly arrived?: ReadonlySet<string>
+  readonly told?: readonly Told[]
+  /** Whether the message had been promised by then. */
+  readonly promised?: (id: string) => boolean
+  /** Milliseconds since the epoch: what came to the sinks later does not count. */
+  readonly until?: number
+}
+
 export interface Verdict {
   readonly accepted: number
   readonly deliveries: number
@@ -43,10 +56,10 @@ export class Ledger {
   readonly #promised = new Map<number, Promised>()
   readonly #abandoned = new Set<number>()
   readonly #arrivals = new Map<string, Arrivals>()
-  readonly #refused = new Set<string>()
+  readonly #refused = new Map<string, number>()
   readonly #outstanding = new Map<string, number>()
   readonly #kills: number[] = []
-  readonly #told: Told[] = []
+  readonly #told: (Told & { readonly at: number })[] = []
   readonly #wrong: string[] = []
   #next = 0
   /** Final replies that the clients saw, by code. */
@@ -98,8 +111,8 @@ export class Ledger {
   }
 
   /** A sink refused it for good. */
-  refused(n: number, address: string): void {
-    this.#refused.add(key(n, address))
+  refused(n: number, address: string, now: number): void {
+    if (!this.#refused.has(key(n, address))) this.#refused.set(key(n, address), now)
   }
 
   /** A connection ended before its client showed that it had read the reply for these, sent at `replied`. */
@@ -109,20 +122,27 @@ export class Ledger {
   }
 
   /** A report that came. */
-  report(message: Buffer): void {
-    this.#told.push(...toldIn(message.toString('latin1')))
+  report(message: Buffer, at: number): void {
+    for (const told of toldIn(message.toString('latin1'))) this.#told.push({ ...told, at })
   }
 
-  /** `queued`: messages still in the queue, by number, and whether they are held. */
-  verdict(queued: ReadonlyMap<number, ReadonlyMap<string, string>>): Verdict {
+  /** What was promised after the power had gone, as far as anybody will ever know. */
+  forget(promised: (id: string) => boolean): void {
+    for (const [n, { id }] of this.#promised) if (!promised(id)) this.#promised.delete(n)
+  }
+
+  verdict({ queued, arrived = new Set(), told = [], promised = () => true, until = Infinity }: View): Verdict {
     const lost: string[] = []
-    const told = new Map<string, Set<string>>()
-    for (const { envelope, recipient, action } of this.#told) {
+    const actionsOf = new Map<string, Set<string>>()
+    for (const { envelope, recipient, action } of [...told, ...this.#told.filter(({ at }) => at <= until)]) {
       const item = key(envelope, recipient)
-      told.set(item, (told.get(item) ?? new Set()).add(action))
+      actionsOf.set(item, (actionsOf.get(item) ?? new Set()).add(action))
     }
-    const counts = { deliveries: 0, delivered: 0, bounced: 0, queued: 0, held: 0 }
+    const came = (item: string) => (this.#arrivals.get(item)?.times[0] ?? Infinity) <= until || arrived.has(item)
+    const counts = { accepted: 0, deliveries: 0, delivered: 0, bounced: 0, queued: 0, held: 0 }
     for (const [n, { id, to }] of this.#promised) {
+      if (!promised(id)) continue
+      counts.accepted++
       const sent = letter(this.seed, n)
       for (const { address, notify } of sent.to) {
         if (!to.has(address)) continue
@@ -130,21 +150,22 @@ export class Ledger {
           counts.deliveries++
           const item = key(n, target)
           const state = queued.get(n)?.get(target)
-          const actions = told.get(item)
+          const actions = actionsOf.get(item)
+          const refused = (this.#refused.get(item) ?? Infinity) <= until
           if (state === 'held') counts.held++
           else if (state !== undefined) counts.queued++
-          else if (this.#arrivals.has(item)) {
+          else if (came(item)) {
             counts.delivered++
             const wanted = this.#wantedReport(sent, address, notify)
             if (wanted !== undefined && actions?.has(wanted) !== true)
               lost.push(`the report '${wanted}' of message ${n} (${id}) for ${target}`)
           } else if (actions?.has('failed') === true) counts.bounced++
-          else if (this.#refused.has(item) && !mayTellFailure(notify)) counts.bounced++
-          else lost.push(`message ${n} (${id}) for ${target}${this.#refused.has(item) ? ', refused by its sink' : ''}`)
+          else if (refused && !mayTellFailure(notify)) counts.bounced++
+          else lost.push(`message ${n} (${id}) for ${target}${refused ? ', refused by its sink' : ''}`)
         }
       }
     }
-    return { accepted: this.#promised.size, ...counts, ...this.#duplicates(), lost, wrong: this.#wrong }
+    return { ...counts, ...this.#duplicates(), lost, wrong: this.#wrong }
   }
 
   /** What must have been reported of a delivery: a next hop without DSN leaves that to us, a mailbox too. */

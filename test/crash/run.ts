@@ -2,6 +2,8 @@
 //   run.ts [--short] [--only kill|power|order] [--seed n] [--kills n] [--cuts n]
 import { parseArgs } from 'node:util'
 import { type KillFigures, killRuns } from './kill.ts'
+import { type PowerFigures, powerCuts } from './power.ts'
+import { type OrderFigures, syncOrder } from './sync-order.ts'
 
 const { values } = parseArgs({
   options: {
@@ -38,9 +40,32 @@ function killReport(figures: KillFigures): void {
   if (counts.duplicates > counts.outstanding) judge('duplicates', ['more than were outstanding'])
 }
 
+function powerReport({ lost, wrong, ...counts }: PowerFigures): void {
+  say(`power: ${JSON.stringify(counts)}`)
+  say(`power: lost ${lost.length}`)
+  judge('lost', lost)
+  judge('wrong', wrong)
+}
+
+function orderReport({ early, ...counts }: OrderFigures, mostSyncs: number): void {
+  say(`order: ${JSON.stringify(counts)}`)
+  judge('early', early)
+  if (counts.syncsPerMessage > mostSyncs) judge('syncs', [`more than ${mostSyncs} for a message`])
+}
+
 say(`seed ${seed}`)
+if (wanted('order')) {
+  say('== order')
+  orderReport(await syncOrder(values.short ? 1000 : 4000), 0.3)
+  // A file of its own costs syncs of its own.
+  orderReport(await syncOrder(400, 4), Infinity)
+}
 if (wanted('kill')) {
   say('== kill')
   killReport(await killRuns({ seed, kills: Number(values.kills ?? (values.short ? 15 : 200)), say }))
+}
+if (wanted('power')) {
+  say('== power')
+  powerReport(await powerCuts({ seed, cuts: Number(values.cuts ?? (values.short ? 60 : 1000)), say }))
 }
 process.exit(failed ? 1 : 0)

@@ -1,7 +1,7 @@
 // The server under test: a process of its own on a data folder that outlives it, started, reloaded, limited and killed.
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { createWriteStream, type WriteStream } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -92,9 +92,16 @@ export class CrashServer {
   }
 
   /** To the server itself, where it runs under a tracer. */
-  async signal(signal: NodeJS.Signals, pid = this.pid): Promise<void> {
+  async signal(signal: NodeJS.Signals): Promise<void> {
     if (this.#child === undefined) return
-    process.kill(pid, signal)
+    // Without its tracer it would only run on.
+    const pid = this.#options.under === undefined ? this.pid : await childOf(this.pid)
+    try {
+      process.kill(pid, signal)
+    } catch (error) {
+      // It ended by itself meanwhile: whoever waits will see.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    }
     if (signal === 'SIGKILL' || signal === 'SIGTERM') await this.#exit
   }
 
@@ -165,4 +172,10 @@ export async function freePort(): Promise<number> {
   const { port } = server.address() as { port: number }
   await new Promise<void>(resolve => server.close(() => resolve()))
   return port
+}
+
+/** A tracer's only child. */
+async function childOf(pid: number): Promise<number> {
+  const [child] = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).trim().split(' ')
+  return Number(child) || pid
 }

@@ -34,6 +34,10 @@ export async function openDatabase(
     throw openError(path, error)
   }
   try {
+    // LevelDB renames CURRENT and does not sync that: where it is lost, so is all that the new log acknowledges.
+    await syncFolder(path).catch(error => {
+      throw openError(path, error)
+    })
     if (options.anyFormat !== true) await checkFormat(db, path)
   } catch (error) {
     await db.close()
