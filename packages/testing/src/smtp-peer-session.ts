@@ -43,8 +43,13 @@ export class PeerSession {
   }
 
   hangUp(how: 'cut' | 'reset'): void {
-    if (how === 'reset' && !(this.#socket instanceof TLSSocket)) this.#socket.resetAndDestroy()
+    const tcp = this.#peer.path === '' && !(this.#socket instanceof TLSSocket)
+    if (how === 'reset' && tcp) this.#socket.resetAndDestroy()
     else this.#socket.destroy()
+  }
+
+  say(reply: string): void {
+    void this.#say(reply)
   }
 
   #attach(socket: Socket): void {
@@ -117,10 +122,11 @@ export class PeerSession {
         if (this.#from === undefined) return this.#say('503 5.5.1 MAIL first')
         if (await this.#answer('rcpt', line, '250 2.1.5 ok')) this.#recipients.push({ address: between(line), line })
         return
-      case 'DATA':
-        if (this.#recipients.length === 0) return this.#say('503 5.5.1 no valid recipients')
-        if (!(await this.#answer('data', line, '354 go ahead'))) return
-        return this.#startData()
+      case 'DATA': {
+        const usual = this.#recipients.length === 0 ? '503 5.5.1 no valid recipients' : '354 go ahead'
+        if (await this.#answer('data', line, usual)) this.#startData()
+        return
+      }
       case 'BDAT':
         return this.#bdat(line)
       case 'RSET':

@@ -209,6 +209,11 @@ export class SmtpPeer {
     for (const session of this.#open) session.hangUp(how)
   }
 
+  /** Says something on every open connection that nobody asked for. */
+  say(reply: string): void {
+    for (const session of this.#open) session.say(reply)
+  }
+
   /** Stops listening, so that connecting is refused; open connections stay. `listen` starts again on the same port. */
   stopListening(): Promise<void> {
     return new Promise(resolve => {
@@ -237,10 +242,13 @@ export class SmtpPeer {
     const accept = (socket: Socket) => {
       const session = new PeerSession(this, socket, ++this.connections, this.options.tls === 'implicit')
       this.#open.add(session)
-      socket.once('close', () => {
+      const gone = () => {
         this.#open.delete(session)
         this.changed()
-      })
+      }
+      socket.once('close', gone)
+      // Node emits no `close` where a RST comes too late, behind the FIN.
+      socket.on('error', (error: NodeJS.ErrnoException) => error.syscall === 'reset' && gone())
       session.greet()
       this.changed()
     }

@@ -8,6 +8,7 @@ export const inOne = 65_536
 const CR = 13
 const LF = 10
 const DOT = 46
+const emptyLine = '\r\n\r\n'
 
 // RFC 5321 §2.3.8: CR and LF only together. A server that takes one of them for a line end can be made to see the end
 // of a message, and another message, where we see text. NUL: RFC 5321 §4.5.2 with RFC 3030 §3.
@@ -31,7 +32,8 @@ export class Inspector {
   #afterCr = false
   #last = LF
   #inHeader = true
-  #tail = ''
+  // A message that begins with an empty line has no header.
+  #tail: string = '\r\n'
 
   see(chunk: Buffer): void {
     if (chunk.length === 0) return
@@ -63,13 +65,13 @@ export class Inspector {
   }
 
   #seeHeader(text: string, ascii: boolean): void {
-    const all = this.#tail + text
-    const end = this.octets === 0 && all.startsWith('\r\n') ? 0 : all.indexOf('\r\n\r\n')
-    const header = end < 0 ? all : all.slice(0, end)
+    // The empty line may lie across the edge; joining only the edges keeps the text from being copied.
+    const edge = (this.#tail + text.slice(0, 3)).indexOf(emptyLine)
+    const end = edge < 0 ? text.indexOf(emptyLine) : Math.max(0, edge - this.#tail.length)
     // biome-ignore lint/suspicious/noControlCharactersInRegex: the range of ASCII
-    if (!ascii && /[^\x00-\x7f]/.test(header)) this.eightBitHeader = true
+    if (!ascii && /[^\x00-\x7f]/.test(end < 0 ? text : text.slice(0, end))) this.eightBitHeader = true
     if (end >= 0) this.#inHeader = false
-    else this.#tail = all.slice(-3)
+    else this.#tail = (this.#tail + text.slice(-3)).slice(-3)
   }
 }
 

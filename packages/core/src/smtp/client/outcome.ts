@@ -2,6 +2,7 @@
 // failed and the peer's words verbatim.
 import type { RemoteReply } from '@posthorn/mail'
 import type { Outcome } from '../../delivery.ts'
+import { plainText } from '../../plain-text.ts'
 import type { Defer, DeferCode, Enhanced, Reject, RejectCode } from '../../verdict.ts'
 import type { SmtpFailure } from './failure.ts'
 import type { Answer } from './transaction.ts'
@@ -45,8 +46,8 @@ export function outcomeOfFailure(failure: SmtpFailure): Outcome {
     kind: 'defer',
     code: 451,
     enhanced: failure.enhanced as Enhanced<4>,
-    text: plain(text),
-    reason: `${kind} at ${phase}: ${plain(failure.message)}${unknown}`,
+    text: plainText(text),
+    reason: `${kind} at ${phase}: ${plainText(failure.message)}${unknown}`,
     cause: failure,
     scope: early && kind !== 'aborted' ? 'lane' : 'message',
     ...(reply === undefined ? {} : { remote: reply }),
@@ -74,16 +75,8 @@ const rejectCodes: ReadonlySet<number> = new Set<RejectCode>([521, 530, 535, 550
 function verdict(code: number, enhanced: string, text: string): Defer | Reject {
   if (code < 500) {
     const near = deferCodes.has(code) ? (code as DeferCode) : 451
-    return { kind: 'defer', code: near, enhanced: enhanced as Enhanced<4>, text: plain(text) }
+    return { kind: 'defer', code: near, enhanced: enhanced as Enhanced<4>, text: plainText(text) }
   }
   const near = rejectCodes.has(code) ? (code as RejectCode) : 554
-  return { kind: 'reject', code: near, enhanced: enhanced as Enhanced<5>, text: plain(text) }
-}
-
-/** One line, no control characters, at most 500 characters: a peer's words may be hostile. */
-function plain(text: string): string {
-  return text
-    .replace(/[\p{Cc}\s]+/gu, ' ')
-    .trim()
-    .slice(0, 500)
+  return { kind: 'reject', code: near, enhanced: enhanced as Enhanced<5>, text: plainText(text) }
 }

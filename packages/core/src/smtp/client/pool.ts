@@ -5,7 +5,7 @@ import { type ConnectOptions, connect, type SmtpConnection } from './connection.
 import type { Mail, MailRecipient } from './envelope.ts'
 import { SmtpFailure, type Timeouts } from './failure.ts'
 import { hopKey, hostName, type NextHop } from './next-hop.ts'
-import type { Report } from './transaction.ts'
+import type { Answer } from './transaction.ts'
 import type { Dialogue } from './wire.ts'
 
 export interface PoolLimits {
@@ -34,6 +34,9 @@ export interface Lease {
   readonly reused: boolean
   release(): void
 }
+
+/** As {@link Report}, with the connection that it was. */
+export type PoolReport = (index: number, answer: Answer, connection: SmtpConnection) => void
 
 interface Waiter {
   readonly signal: AbortSignal | undefined
@@ -133,7 +136,7 @@ export class SmtpPool {
     hop: NextHop,
     mail: Mail,
     to: readonly MailRecipient[],
-    report: Report,
+    report: PoolReport,
     signal?: AbortSignal,
   ): Promise<SmtpFailure | undefined> {
     for (let fresh = false; ; fresh = true) {
@@ -153,7 +156,7 @@ export class SmtpPool {
           to,
           (index, answer) => {
             reported++
-            report(index, answer)
+            report(index, answer, lease.connection)
           },
           signal,
         )
@@ -277,11 +280,13 @@ export class SmtpPool {
     this.#tidy(bucket)
   }
 
+  /** Serves buckets that lacked a place, in turn, while there is one. */
   #feed(): void {
-    const [first] = this.#starved
-    if (first === undefined) return
-    this.#starved.delete(first)
-    this.#serve(first)
+    for (const bucket of this.#starved) {
+      this.#starved.delete(bucket)
+      this.#serve(bucket)
+      if (this.#starved.has(bucket)) return
+    }
   }
 
   #takeIdle(bucket: Bucket): SmtpConnection | undefined {

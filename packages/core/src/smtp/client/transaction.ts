@@ -356,7 +356,10 @@ class Transaction {
   async #survey(): Promise<Content | undefined> {
     const inspector = new Inspector()
     try {
-      for await (const chunk of this.#mail.open()) inspector.see(asBuffer(chunk))
+      for await (const chunk of this.#mail.open()) {
+        inspector.see(asBuffer(chunk))
+        if (inspector.octets > this.#mail.size) return undefined
+      }
     } catch {
       return undefined
     }
