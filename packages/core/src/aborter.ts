@@ -4,6 +4,7 @@ export const aborted = {
   closed: new Error('the client has gone'),
   over: new Error('the transaction is over'),
   retired: new Error('the configuration was replaced'),
+  stopped: new Error('the server is stopping'),
 }
 
 /**

@@ -26,6 +26,7 @@ export class Attempts {
   readonly #desk: Desk
   /** Records that cannot be read: told of once, left alone until a person looks. */
   readonly #broken = new Set<string>()
+  readonly #sendings = new Set<Sending>()
   #alarmedAt = Number.NEGATIVE_INFINITY
 
   constructor(desk: Desk) {
@@ -34,6 +35,11 @@ export class Attempts {
 
   broken(key: string): boolean {
     return this.#broken.has(key)
+  }
+
+  /** The server stops: deliveries under way are told to end, and soon taken as ended. */
+  hurry(): void {
+    for (const sending of this.#sendings) sending.hurry()
   }
 
   /** Never rejects. */
@@ -183,7 +189,9 @@ export class Attempts {
       }
     }
     const began = clock.now()
+    this.#sendings.add(sending)
     const sent = await sending.run(agent, message.variant(block.variant), route, release)
+    this.#sendings.delete(sending)
     sending.reported = undefined
     const ms = clock.now() - began
     if (interim !== undefined) await interim

@@ -70,6 +70,7 @@ export class Queue implements QueueIntake {
   readonly #recovery: Recovery
   readonly #wakeups: Wakeups<Lane>
   #watching: Disposable | undefined
+  readonly #attempts: Attempts
   #background: Promise<unknown> = Promise.resolve()
   #started = false
 
@@ -111,10 +112,10 @@ export class Queue implements QueueIntake {
       rested: id => void this.#reports.rested(id),
     }
     this.#desk = desk
-    const attempts = new Attempts(desk)
+    this.#attempts = new Attempts(desk)
     this.#wakeups = new Wakeups<Lane>(clock, lane => this.#scheduler.woken(lane))
     const limits = { sends: options.sends ?? 500, window: 5000, shards }
-    this.#scheduler = new Scheduler(desk, attempts, limits, (lane, at) => this.#wakeups.set(lane, at))
+    this.#scheduler = new Scheduler(desk, this.#attempts, limits, (lane, at) => this.#wakeups.set(lane, at))
     this.#reports = new Reports(desk, options.submission, shards)
     this.#held = new HeldBounces(desk, key => this.#scheduler.claim(key))
     this.#aging = new Aging(desk, this.#scheduler)
@@ -144,15 +145,21 @@ export class Queue implements QueueIntake {
     this.#recovery.start()
   }
 
-  /** Begins nothing more, waits for what is under way, and gives the leases back. What is queued stays queued. */
-  async stop(): Promise<void> {
+  /**
+   * Begins nothing more, waits for what is under way, and gives the leases back. What is queued stays queued. `within`:
+   * milliseconds that deliveries under way may still take; then their signals abort. Default: as long as they take.
+   */
+  async stop(within = Number.POSITIVE_INFINITY): Promise<void> {
     this.#watching?.[Symbol.dispose]()
     this.#aging.stop()
     this.#held.stop()
     this.#recovery.stop()
     this.#wakeups.stop()
     await this.#reports.stop()
+    const patient = within === Number.POSITIVE_INFINITY
+    const cancel = patient ? undefined : this.#options.clock.after(within, () => this.#attempts.hurry())
     await this.#scheduler.stop()
+    cancel?.()
     await this.#background
     await this.#leases.close()
     this.#journal.close()

@@ -15,6 +15,8 @@ import { ThrottledError, type Throttles } from './throttle.ts'
 
 /** Milliseconds that one `send` may take. */
 export const sendTimeout = 600_000
+/** Milliseconds that an agent has to report after it was told to end. */
+const lastWords = 1000
 
 /** A recipient as agents see it. */
 export const targetOf = (record: Pick<RecipientRecord, 'id' | 'to' | 'notify' | 'orcpt' | 'state'>): DeliveryTarget =>
@@ -53,6 +55,7 @@ export class Sending implements Call {
   #keys: string[] | undefined
   #slots: Set<Disposable> | undefined
   #over = false
+  #end: ((missing: Outcome) => void) | undefined
 
   constructor(targets: readonly DeliveryTarget[], context: SendContext) {
     this.#context = context
@@ -111,6 +114,7 @@ export class Sending implements Call {
         if (this.#slots !== undefined) for (const slot of this.#slots) slot[Symbol.dispose]()
         resolve({ outcomes: this.outcomes, throttled, keys: this.#keys ?? [] })
       }
+      this.#end = end
       const timer = timers.start(sendTimeout, () => {
         log.error({ id: message.id, plugin: entry.plugin, ms: sendTimeout }, 'a delivery took too long')
         this.#aborter?.abort(aborted.timeout)
@@ -136,6 +140,12 @@ export class Sending implements Call {
         settled()
       }, failed)
     })
+  }
+
+  /** The server stops: the agent's signal aborts, and what it does not report in a moment is deferred. */
+  hurry(): void {
+    this.#abort().abort(aborted.stopped)
+    this.#context.timers.start(lastWords, () => this.#end?.(fault('the server stopped')))
   }
 
   #abort(): Aborter {

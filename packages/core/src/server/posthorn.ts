@@ -188,7 +188,7 @@ export class Posthorn {
     return { generation, warnings: loaded.warnings ?? [] }
   }
 
-  /** Stops listening, lets transactions finish for `within` ms, ends deliveries, closes the store. Never rejects. */
+  /** Stops listening, lets transactions and deliveries finish for `within` ms, closes the store. Never rejects. */
   stop(within = stopWithin): Promise<void> {
     this.#stopped ??= this.#stop(within)
     return this.#stopped
@@ -279,9 +279,11 @@ export class Posthorn {
 
   async #stop(within: number): Promise<void> {
     const running = this.#running
+    const end = this.#clock.monotonic() + within
     await running?.listeners.drain(within)
     await this.#control.close()
-    await running?.queue.stop()
+    // A next hop that stalls must not hold up the stop for its client's patience of minutes.
+    await running?.queue.stop(Math.max(0, end - this.#clock.monotonic()))
     await this.#observers.idle()
     await this.#background.idle()
     await running?.traces.close()
