@@ -70,7 +70,10 @@ export class Attempts {
       return await this.#send(entry, message, lane, generation, release)
     } catch (error) {
       this.#desk.log.error({ id: entry.id, lane: lane.name, error: reasonOf(error) }, 'a delivery could not begin')
-      return 'later'
+      const { block } = entry
+      // The store may recover; what is wrong with the message itself will not, and must not stop its lane.
+      if (block === undefined || (error instanceof StorageError && error.kind !== 'corrupt')) return 'later'
+      return this.#setAside(entry, block, reasonOf(error))
     } finally {
       if (!sending) release()
     }

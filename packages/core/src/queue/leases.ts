@@ -103,11 +103,11 @@ export class Leases {
   }
 
   async #turn(): Promise<void> {
-    const { clock, log, hold, shared } = this.#options
+    const { clock, log, hold, shared, shards } = this.#options
     try {
-      // One node alone only has to renew: nobody takes anything away.
       if (!(await this.#renew())) await this.#drop()
-      if (shared || this.#held.size === 0) await this.#claim()
+      // One node alone, once it has everything, only has to renew.
+      if (shared || this.#held.size < shards) await this.#claim()
     } catch (error) {
       const left = Math.max(0, this.#until - clock.now())
       log.error({ error: reasonOf(error), holdMs: hold, leftMs: left }, 'leases could not be renewed')

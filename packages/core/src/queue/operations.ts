@@ -4,6 +4,7 @@
 import type { QueueFilter, QueueListing, QueueMessage } from '../control/contract.ts'
 import { PosthornError } from '../errors.ts'
 import type { Op } from '../storage/contract.ts'
+import type { Active } from './active.ts'
 import { type Desk, finish, removeMessage } from './desk.ts'
 import { unknownMessage } from './errors.ts'
 import { messageKey } from './keys.ts'
@@ -38,14 +39,16 @@ const atOnce = 32
 export class Operations {
   readonly #desk: Desk
   readonly #scheduler: Scheduler
+  readonly #active: Active
   readonly #written: (block: Block) => void
   readonly #listing: Listing
 
-  constructor(desk: Desk, scheduler: Scheduler, written: (block: Block) => void) {
+  constructor(desk: Desk, scheduler: Scheduler, active: Active, written: (block: Block) => void) {
     this.#desk = desk
     this.#scheduler = scheduler
+    this.#active = active
     this.#written = written
-    this.#listing = new Listing(desk, key => scheduler.sending(key))
+    this.#listing = new Listing(desk, key => active.sending(key))
   }
 
   list(filter: QueueFilter = {}): Promise<QueueListing> {
@@ -133,7 +136,7 @@ export class Operations {
 
   async #claimed(action: QueueAction, key: string, seen: Block): Promise<{ done: number; left: readonly Block[] }> {
     const { storage, journal, tally, clock, log, trace } = this.#desk
-    using _claim = await this.#scheduler.claim(key)
+    using _claim = await this.#active.claim(key)
     const value = await storage.get(key)
     if (value === undefined) return { done: 0, left: [] }
     const block = decodeBlock(seen.id, seen.n, value)

@@ -8,6 +8,7 @@ import type { Log } from '../log.ts'
 import type { Submission } from '../pipeline/submission.ts'
 import type { Blobs, Op, Storage } from '../storage/contract.ts'
 import { makeBlocks, messageRecord, type NewBlock } from './accept.ts'
+import { Active } from './active.ts'
 import { Aging } from './aging.ts'
 import { Attempts } from './attempt.ts'
 import type { Accepted, QueueIntake, TraceSink } from './contract.ts'
@@ -63,6 +64,7 @@ export class Queue implements QueueIntake {
   readonly #journal: Journal
   readonly #leases: Leases
   readonly #throttles: Throttles
+  readonly #active: Active
   readonly #scheduler: Scheduler
   readonly #reports: Reports
   readonly #held: HeldBounces
@@ -88,7 +90,7 @@ export class Queue implements QueueIntake {
       shared: options.shared ?? false,
       shards,
       hold: options.lease ?? 30_000,
-      busy: shard => this.#scheduler.busy(shard),
+      busy: shard => this.#scheduler.lanes.busy(shard),
       gained: gained => this.#gained(new Set(gained)),
       lost: shard => this.#scheduler.lost(shard),
     })
@@ -113,14 +115,17 @@ export class Queue implements QueueIntake {
     }
     this.#desk = desk
     this.#attempts = new Attempts(desk)
+    this.#active = new Active(desk.messages)
     this.#wakeups = new Wakeups<Lane>(clock, lane => this.#scheduler.woken(lane))
     const limits = { sends: options.sends ?? 500, window: 5000, shards }
-    this.#scheduler = new Scheduler(desk, this.#attempts, limits, (lane, at) => this.#wakeups.set(lane, at))
+    this.#scheduler = new Scheduler(desk, this.#active, this.#attempts, limits, (lane, at) =>
+      this.#wakeups.set(lane, at),
+    )
     this.#reports = new Reports(desk, options.submission, shards)
-    this.#held = new HeldBounces(desk, key => this.#scheduler.claim(key))
+    this.#held = new HeldBounces(desk, key => this.#active.claim(key))
     this.#aging = new Aging(desk, this.#scheduler)
     this.#recovery = new Recovery(desk, block => this.#written(block))
-    this.operations = new Operations(desk, this.#scheduler, block => this.#written(block))
+    this.operations = new Operations(desk, this.#scheduler, this.#active, block => this.#written(block))
   }
 
   /**
@@ -192,13 +197,13 @@ export class Queue implements QueueIntake {
       ]
       for (const { block } of made) {
         putBlock(block, ops)
-        if (block.status === 'queued') this.#scheduler.reserve(block)
+        if (block.status === 'queued') this.#active.reserve(block)
       }
       if (options.with !== undefined) for (const op of options.with) ops.push(op)
       try {
         await storage.write(ops)
       } catch (error) {
-        for (const { block } of made) if (block.status === 'queued') this.#scheduler.unreserve(block)
+        for (const { block } of made) if (block.status === 'queued') this.#active.unreserve(block)
         throw error
       }
       this.tally.messages++

@@ -1,20 +1,20 @@
 // Which block goes next. Lanes that may have something to do stand in a ring and are served in turn; the others wait
 // for a time, a free slot, or an operator. Memory holds a window of each lane, the index knows the rest.
 
-import { isPending } from '../awaitable.ts'
 import type { Generation } from '../boot/contract.ts'
+import type { Active } from './active.ts'
 import type { After, Attempts } from './attempt.ts'
 import type { Desk } from './desk.ts'
 import { Entry } from './entry.ts'
 import { reasonOf } from './errors.ts'
 import { Fifo } from './fifo.ts'
 import { blockKey, rankOf } from './keys.ts'
-import { Lane, type Pause } from './lane.ts'
-import { shardOf } from './leases.ts'
+import type { Lane, Pause } from './lane.ts'
+import { hasPolicy } from './lane-policy.ts'
+import { Lanes } from './lanes.ts'
 import type { Loaded } from './messages.ts'
 import { indexKey } from './partition.ts'
 import type { Block } from './records.ts'
-import { policyOf } from './retry.ts'
 import type { Routed } from './routing.ts'
 import { discover, type Found, scanLane } from './scan.ts'
 
@@ -38,26 +38,30 @@ export class Scheduler {
   readonly #desk: Desk
   readonly #attempts: Attempts
   readonly #options: SchedulerOptions
-  readonly lanes = new Map<string, Lane>()
-  /** Blocks in memory by their record's key: at most one entry for each. */
-  readonly #active = new Map<string, Entry | 'claimed'>()
+  readonly lanes: Lanes
+  readonly #active: Active
   readonly #ring = new Fifo<Lane>()
-  readonly #pauses = new Map<string, Pause>()
   readonly #wake: (lane: Lane, at: number) => void
   #sends = 0
   #scans = 0
-  #indexed = 0
-  #handedMessages = 0
-  #handedBytes = 0
   #stopped = true
   #pumping = false
   #forgot = false
   #idle: (() => void)[] = []
+  #hurry: () => void = () => {}
 
-  constructor(desk: Desk, attempts: Attempts, options: SchedulerOptions, wake: (lane: Lane, at: number) => void) {
+  constructor(
+    desk: Desk,
+    active: Active,
+    attempts: Attempts,
+    options: SchedulerOptions,
+    wake: (lane: Lane, at: number) => void,
+  ) {
     this.#desk = desk
+    this.#active = active
     this.#attempts = attempts
     this.#options = options
+    this.lanes = new Lanes(options.shards)
     this.#wake = wake
     desk.journal.resumed = () => this.#pump()
   }
@@ -66,9 +70,9 @@ export class Scheduler {
     return {
       sends: this.#sends,
       lanes: this.lanes.size,
-      indexed: this.#indexed,
-      handed: this.#handedMessages,
-      handedBytes: this.#handedBytes,
+      indexed: this.#active.indexed,
+      handed: this.#active.handed,
+      handedBytes: this.#active.handedBytes,
       active: this.#active.size,
     }
   }
@@ -81,24 +85,13 @@ export class Scheduler {
   /** Begins nothing more; resolves when what was begun has ended. */
   stop(): Promise<void> {
     this.#stopped = true
+    this.#hurry()
     if (this.#sends === 0) return Promise.resolve()
     return new Promise(resolve => this.#idle.push(resolve))
   }
 
   lane(name: string): Lane {
-    let lane = this.lanes.get(name)
-    if (lane === undefined) {
-      lane = new Lane(name, shardOf(name, this.#options.shards))
-      lane.pause = this.#pauses.get(name)
-      this.lanes.set(name, lane)
-    }
-    return lane
-  }
-
-  /** Whether deliveries of a shard's lanes are under way. */
-  busy(shard: number): boolean {
-    for (const lane of this.lanes.values()) if (lane.shard === shard && lane.inflight > 0) return true
-    return false
+    return this.lanes.of(name)
   }
 
   /** The shard is another node's now: forget its lanes. */
@@ -114,7 +107,7 @@ export class Scheduler {
   /** Looks through the index for lanes of the shards, in the background of everything else. */
   async discover(shards: ReadonlySet<number> | undefined): Promise<void> {
     const { storage, clock } = this.#desk
-    const ours = (name: string) => shards === undefined || shards.has(shardOf(name, this.#options.shards))
+    const ours = (name: string) => shards === undefined || shards.has(this.lanes.shard(name))
     for await (const { found, cut } of discover(storage)) {
       if (this.#stopped) return
       const now = clock.now()
@@ -122,7 +115,7 @@ export class Scheduler {
         const name = decodeURIComponent(one.lane)
         if (!ours(name)) continue
         const lane = this.lane(name)
-        const room = this.#indexed < this.#options.window && lane.indexed < laneWindow
+        const room = this.#active.indexed < this.#options.window && lane.indexed < laneWindow
         if (one.due > now || !room || lane.failures > 0) lane.note(one.rank, one.key)
         else this.#take(lane, one)
         this.#arouse(lane)
@@ -134,18 +127,18 @@ export class Scheduler {
         this.#arouse(lane)
       }
       // What was found may go out first; but lanes that stand still must not keep others unknown.
-      if (this.#indexed >= this.#options.window) await new Promise<void>(resolve => clock.after(250, resolve))
+      if (this.#active.indexed >= this.#options.window) await this.#rest()
     }
   }
 
-  /** Before a block's records are written: nobody else may begin it meanwhile. */
-  reserve(block: Block): void {
-    this.#active.set(blockKey(block.id, block.n), 'claimed')
-  }
-
-  /** The write failed. */
-  unreserve(block: Block): void {
-    this.#active.delete(blockKey(block.id, block.n))
+  #rest(): Promise<void> {
+    return new Promise(resolve => {
+      const cancel = this.#desk.clock.after(250, resolve)
+      this.#hurry = () => {
+        cancel()
+        resolve()
+      }
+    })
   }
 
   /** A block just accepted and durable: kept in memory where there is room, else found through the index. */
@@ -158,18 +151,15 @@ export class Scheduler {
   ): void {
     const key = blockKey(block.id, block.n)
     const lane = this.lane(block.lane)
-    const { handover } = generation.config.queue
     const bytes = (message.body.bytes?.length ?? 0) + 1024 + block.recipients.length * 512
     const room =
       !this.#stopped &&
       this.#desk.leases.owns(lane.shard) &&
       lane.pause === undefined &&
       lane.failures === 0 &&
-      lane.handed < handover.messages / 2 &&
-      this.#handedMessages < handover.messages &&
-      this.#handedBytes + bytes <= handover.bytes
+      this.#active.hasRoom(lane, bytes, generation.config.queue)
     if (!room) {
-      this.#active.delete(key)
+      this.#active.unreserve(block)
       this.written(block, index)
       return
     }
@@ -178,9 +168,7 @@ export class Scheduler {
     entry.message = this.#desk.messages.hold(message)
     entry.routes = routes
     entry.routedBy = generation.number
-    this.#handedMessages++
-    this.#handedBytes += bytes
-    this.#active.set(key, entry)
+    this.#active.add(entry)
     lane.push(entry)
     this.#arouse(lane)
   }
@@ -198,42 +186,16 @@ export class Scheduler {
 
   /** Another node wrote into the index of a lane that may be ours. */
   seen(name: string, rank: number, key: string, block: string): void {
-    if (this.#active.has(block) || !this.#desk.leases.owns(shardOf(name, this.#options.shards))) return
+    if (this.#active.has(block) || !this.#desk.leases.owns(this.lanes.shard(name))) return
     const lane = this.lane(name)
     lane.note(rank, key)
     this.#arouse(lane)
   }
 
-  /** Whether the block is being delivered just now. */
-  sending(key: string): boolean {
-    const entry = this.#active.get(key)
-    return entry instanceof Entry && entry.state === 'busy'
-  }
-
-  /** Takes a block out of the scheduler's hands, after a delivery of it that is under way. Give it back. */
-  async claim(key: string): Promise<Disposable> {
-    for (;;) {
-      const held = this.#active.get(key)
-      if (held === undefined) break
-      if (held === 'claimed') await new Promise<void>(resolve => setImmediate(resolve))
-      else if (held.state === 'waiting') this.#end(held)
-      else await held.whenOver()
-    }
-    this.#active.set(key, 'claimed')
-    return { [Symbol.dispose]: () => void this.#active.delete(key) }
-  }
-
   pause(name: string, pause: Pause | undefined): void {
-    if (pause === undefined) this.#pauses.delete(name)
-    else this.#pauses.set(name, pause)
-    const lane = this.lane(name)
-    lane.pause = pause
+    const lane = this.lanes.pause(name, pause)
     if (pause !== undefined) this.#evict(lane)
     this.#arouse(lane)
-  }
-
-  get pauses(): ReadonlyMap<string, Pause> {
-    return this.#pauses
   }
 
   /** Ends a back-off: an operator knows better. */
@@ -294,7 +256,7 @@ export class Scheduler {
       this.#wake(lane, lane.blockedUntil)
       return
     }
-    if (!this.#policy(lane)) return
+    if (!hasPolicy(lane, this.#desk, () => this.#arouse(lane))) return
     const most = Math.min(lane.slots, lane.policy?.concurrency ?? 1)
     // A delivery that ends puts the lane back.
     if (lane.inflight >= most) return
@@ -336,48 +298,10 @@ export class Scheduler {
     this.#wake(lane, due)
   }
 
-  /** Whether the lane's policy is known; else it comes back when it is. */
-  #policy(lane: Lane): boolean {
-    const generation = this.#desk.generation()
-    if (lane.policyOf === generation.number) return true
-    if (lane.policyOf === -1) return false
-    const config = generation.config.queue
-    const agent = generation.plan.agents.find(entry => entry.plugin === lane.plugin)?.agent
-    const set = (limits: Parameters<typeof policyOf>[1]) => {
-      lane.policy = policyOf(config, limits)
-      lane.policyOf = generation.number
-    }
-    try {
-      const limits = agent?.limits?.(lane.local)
-      if (isPending(limits)) {
-        lane.policyOf = -1
-        limits
-          .then(set, error => {
-            this.#badLimits(lane, error)
-            set(undefined)
-          })
-          .finally(() => this.#arouse(lane))
-        return false
-      }
-      set(limits)
-    } catch (error) {
-      this.#badLimits(lane, error)
-      set(undefined)
-    }
-    return true
-  }
-
-  #badLimits(lane: Lane, error: unknown): void {
-    this.#desk.log.error(
-      { lane: lane.name, plugin: lane.plugin, error: reasonOf(error) },
-      'no limits for a lane; defaults hold',
-    )
-  }
-
   #scan(lane: Lane, now: number): void {
     lane.scanning = true
     this.#scans++
-    const room = Math.max(1, Math.min(laneWindow, this.#options.window - this.#indexed))
+    const room = Math.max(1, Math.min(laneWindow, this.#options.window - this.#active.indexed))
     void this.#refill(lane, now, room)
       .catch(error => {
         this.#cannotRead(error)
@@ -405,8 +329,7 @@ export class Scheduler {
       return
     }
     const entry = new Entry(lane, key, found.key, found.id, found.n, found.rank, found.sender, 0)
-    this.#active.set(key, entry)
-    this.#indexed++
+    this.#active.add(entry)
     lane.push(entry)
   }
 
@@ -416,8 +339,7 @@ export class Scheduler {
     if (this.#active.has(key) || this.#stopped) return Promise.resolve()
     const entry = new Entry(lane, key, index, id, n, rank, sender, 0)
     entry.expired = true
-    this.#active.set(key, entry)
-    this.#indexed++
+    this.#active.add(entry)
     this.#begin(entry, lane)
     return entry.whenOver()
   }
@@ -444,7 +366,7 @@ export class Scheduler {
       const shared = entry.block?.solo === false
       if (after !== 'gone') lane.note(entry.rank, entry.index)
       if (after === 'later') lane.blockedUntil = Math.max(lane.blockedUntil, this.#desk.clock.now() + rereadAfter)
-      this.#end(entry)
+      this.#active.end(entry)
       if (shared && !this.#desk.messages.active(id)) this.#desk.rested(id)
     }
     for (const block of left) this.#desk.written(block)
@@ -456,24 +378,10 @@ export class Scheduler {
     this.#arouse(lane)
   }
 
-  /** Lets go of an entry and of what it holds. */
-  #end(entry: Entry): void {
-    if (entry.state === 'waiting') entry.lane.note(entry.rank, entry.index)
-    this.#active.delete(entry.key)
-    if (entry.handed > 0) {
-      this.#handedMessages--
-      this.#handedBytes -= entry.handed
-    } else this.#indexed--
-    if (entry.message !== undefined) this.#desk.messages.release(entry.message)
-    entry.message = undefined
-    entry.end()
-  }
-
   /** Back to the index with all that waits: the lane does not move. */
   #evict(lane: Lane): void {
     for (let entry = lane.next(); entry !== undefined; entry = lane.next()) {
-      lane.note(entry.rank, entry.index)
-      this.#end(entry)
+      this.#active.end(entry)
     }
   }
 

@@ -1,4 +1,4 @@
-import { memoryStorage } from '@posthorn/testing'
+import { faultyStorage, memoryBlobs, memoryStorage } from '@posthorn/testing'
 import { describe, expect, it } from 'vitest'
 import type { DeliveryAgent } from '../../src/delivery.ts'
 import { Agent, accepted, busy, day, delivered, hour, minute, office } from './post-office.ts'
@@ -285,6 +285,18 @@ describe('two nodes on one store', () => {
     // It says "deferred", of mail that its successor delivered: fenced off.
     expect(storage.entries().filter(([key]) => /^[mrd]\//.test(key))).toEqual([])
     expect(await b.queue.knows(a.agent.sent[0]?.message.id ?? '')).toBe(false)
+  })
+
+  it('a node that cannot renew its leases delivers nothing after their end, and goes on when it can', async () => {
+    const storage = faultyStorage()
+    const { agent, mail, clock } = await office({ storage, blobs: memoryBlobs(storage), lease: 30_000 })
+    storage.fail('full', 4)
+    await clock.advance(45_000)
+    await mail()
+    await clock.settle()
+    expect(agent.sent).toHaveLength(0)
+    await clock.advance(10_000)
+    expect(agent.sent).toHaveLength(1)
   })
 
   it('a node that comes back by its own name goes on at once', async () => {
