@@ -5,7 +5,7 @@ import type { Call } from './plugin.ts'
 import type { Origin } from './session.ts'
 import type { StateKey } from './state.ts'
 import type { Awaitable } from './transaction.ts'
-import type { Defer, Reject } from './verdict.ts'
+import type { Defer, Discard, Reject } from './verdict.ts'
 
 /** One variant of a committed message. No session, no edits: what is here survives a restart. */
 export interface Queued {
@@ -53,7 +53,10 @@ export type Outcome =
       readonly remote?: RemoteReply
       /** The peer offered DSN and took NOTIFY over: it reports, we do not (RFC 3461 §5.2.1). */
       readonly noReport?: true
+      readonly via?: string
     }
+  /** Done with by a rule, which `reason` tells: dropped, nobody is told; or held until a person releases it. */
+  | ((Discard | Hold) & { readonly remote?: never; readonly via?: never })
   /** `scope` tells the scheduler what failed: this recipient, this message, or the whole lane (then it backs off). */
   | ((Defer | Reject) & {
       readonly scope: 'recipient' | 'message' | 'lane'
@@ -63,11 +66,19 @@ export type Outcome =
       /** Text of the report's human part, for rejections that explain themselves. */
       readonly dsnText?: string
       readonly noReport?: true
+      /** The hop that it is about, for log and trace: `mx1.example.org[192.0.2.1]:25`. */
+      readonly via?: string
     })
+
+/** Not to be delivered until an operator says so. Released while the rule stands, it is held again. */
+export interface Hold {
+  readonly kind: 'hold'
+  readonly reason: string
+}
 
 export interface DeliveryAgent {
   /** First answer wins, in plugin order; asked again whenever the target falls due. No I/O that can hang: resolve MX in `send`. */
-  route(to: DeliveryTarget, message: Queued, call: Call): Awaitable<Route | Defer | Reject | undefined>
+  route(to: DeliveryTarget, message: Queued, call: Call): Awaitable<Route | Defer | Reject | Discard | Hold | undefined>
   limits?(lane: string): Awaitable<LaneLimits>
   /** One message variant to targets of one lane. Report each as soon as it is known; what is unreported at the end is deferred. */
   send(

@@ -8,7 +8,7 @@ import { reasonOf } from './errors.ts'
 import { delayKey, unrouted } from './keys.ts'
 import type { Lane } from './lane.ts'
 import type { Loaded } from './messages.ts'
-import { type Fate, type Settled, settle, wantsReport } from './outcome.ts'
+import { type Fate, isDelivered, type Settled, settle, wantsReport } from './outcome.ts'
 import { indexKey, losable, type Part, partition, replaceBlock } from './partition.ts'
 import { type Block, decodeBlock, type RecipientRecord } from './records.ts'
 import type { Policy } from './retry.ts'
@@ -211,7 +211,7 @@ export class Attempts {
     const { from } = message.record.variants[block.variant] ?? { from: null }
     const left = block.recipients.filter(recipient => {
       const outcome = sending.outcomes.get(recipient.id)
-      if (outcome === undefined || outcome.kind === 'defer' || outcome.kind === 'reject') return true
+      if (outcome === undefined || !isDelivered(outcome)) return true
       return outcome.noReport !== true && wantsReport(from, recipient.notify, outcome.kind)
     })
     if (left.length === block.recipients.length || left.length === 0) return undefined

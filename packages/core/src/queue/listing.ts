@@ -196,7 +196,10 @@ const fitsSender = (from: string, wanted: string): boolean =>
 export function resultOf(attempt: Attempt): string {
   const { kind, remote } = attempt
   const words = remote && [remote.code, remote.enhanced, ...remote.lines]
-  const own = kind === 'defer' || kind === 'reject' ? [attempt.code, attempt.enhanced, attempt.text] : [attempt.by]
+  const own =
+    kind === 'defer' || kind === 'reject'
+      ? [attempt.code, attempt.enhanced, attempt.text]
+      : [attempt.by ?? attempt.text]
   return [kind, ...(words ?? own)].filter(part => part !== undefined && part !== '').join(' ')
 }
 

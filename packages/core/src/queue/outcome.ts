@@ -16,8 +16,13 @@ export interface SettleContext {
   readonly random: () => number
 }
 
-/** How it went for one recipient, for log and trace. `dropped`: failed, and nobody wants to hear of it. */
+/** How it went for one recipient, for log and trace. `dropped`: failed, and nobody wants to hear of it; or by a rule. */
 export type Fate = 'delivered' | 'deferred' | 'failed' | 'held' | 'dropped'
+
+type Delivered = Extract<Outcome, { kind: 'delivered' | 'relayed' | 'expanded' }>
+
+export const isDelivered = (outcome: Outcome): outcome is Delivered =>
+  outcome.kind === 'delivered' || outcome.kind === 'relayed' || outcome.kind === 'expanded'
 
 export interface Settled {
   readonly next: readonly Block[]
@@ -53,6 +58,7 @@ export function settle(
   const report: RecipientRecord[] = []
   const held: RecipientRecord[] = []
   const later = new Map<number, RecipientRecord[]>()
+  const byRule = new Map<string, RecipientRecord[]>()
   const atOnce: RecipientRecord[] = []
   const expires = expiresAt(block, policy)
   const normally = now + nextTry(policy, (tried[0]?.tries ?? 0) + 1, context.random())
@@ -90,8 +96,17 @@ export function settle(
       fates.push({ recipient: failed, fate, outcome })
       continue
     }
-    if (outcome.noReport !== true && wantsReport(from, recipient.notify, kind))
-      report.push({ ...recipient, action: kind })
+    if (outcome.kind === 'hold') {
+      addTo(byRule, outcome.reason, recipient)
+      fates.push({ recipient, fate: 'held', outcome })
+      continue
+    }
+    if (outcome.kind === 'discard') {
+      fates.push({ recipient, fate: 'dropped', outcome })
+      continue
+    }
+    if (outcome.noReport !== true && wantsReport(from, recipient.notify, outcome.kind))
+      report.push({ ...recipient, action: outcome.kind })
     fates.push({ recipient, fate: 'delivered', outcome })
   }
 
@@ -104,12 +119,13 @@ export function settle(
     const reason = 'undeliverable, and it has no sender to tell'
     parts.push({ recipients: held, status: 'held', at: now, bounce: true, reason })
   }
+  for (const [reason, recipients] of byRule) parts.push({ recipients, status: 'held', at: now, reason })
   return { next: partition(block, parts), fates, laneFailure }
 }
 
-function addTo(map: Map<number, RecipientRecord[]>, at: number, recipient: RecipientRecord): void {
-  const list = map.get(at)
-  if (list === undefined) map.set(at, [recipient])
+function addTo<K>(map: Map<K, RecipientRecord[]>, key: K, recipient: RecipientRecord): void {
+  const list = map.get(key)
+  if (list === undefined) map.set(key, [recipient])
   else list.push(recipient)
 }
 
@@ -124,5 +140,6 @@ export function attemptOf(outcome: Outcome, lane: string, at: number): Attempt {
     const { code, enhanced, text, scope } = outcome
     return { at, lane, kind, code, enhanced, text, scope, ...(remote && { remote }) }
   }
+  if (kind === 'discard' || kind === 'hold') return { at, lane, kind, text: outcome.reason }
   return { at, lane, kind, by: outcome.by, ...(remote && { remote }) }
 }

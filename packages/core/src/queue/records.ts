@@ -1,6 +1,7 @@
 // The queue's records and their octets: the message, written once, and blocks of its recipients, rewritten as delivery
 // goes on. The first octet is the format; readers refuse formats that they do not know.
 import type { Mailbox, MailParams, Notify, RemoteReply } from '@posthorn/mail'
+import type { Outcome } from '../delivery.ts'
 import type { Json } from '../json.ts'
 import type { Origin } from '../session.ts'
 import { badRecord, newerRecord } from './errors.ts'
@@ -36,7 +37,7 @@ export interface Attempt {
   /** Milliseconds since the epoch. */
   readonly at: number
   readonly lane: string
-  readonly kind: 'delivered' | 'relayed' | 'expanded' | 'defer' | 'reject'
+  readonly kind: Outcome['kind']
   readonly code?: number
   readonly enhanced?: string
   readonly text?: string

@@ -4,12 +4,11 @@
 import { Aborter, aborted } from '../aborter.ts'
 import { isPending } from '../awaitable.ts'
 import type { Clock } from '../clock.ts'
-import type { DeliveryTarget, Outcome, Queued, Route } from '../delivery.ts'
+import type { DeliveryAgent, DeliveryTarget, Outcome, Queued, Route } from '../delivery.ts'
 import type { AgentEntry } from '../hooks/contract.ts'
 import type { Log } from '../log.ts'
 import type { Call } from '../plugin.ts'
 import type { Awaitable } from '../transaction.ts'
-import type { Defer, Reject } from '../verdict.ts'
 import { reasonOf } from './errors.ts'
 import { unrouted } from './keys.ts'
 import type { Pin } from './records.ts'
@@ -20,10 +19,10 @@ export interface Routed {
   readonly lane: string
   readonly entry?: AgentEntry
   readonly route?: Route
-  readonly outcome?: Extract<Outcome, { kind: 'defer' | 'reject' }>
+  readonly outcome?: Extract<Outcome, { kind: 'defer' | 'reject' | 'discard' | 'hold' }>
 }
 
-type Answer = Route | Defer | Reject | undefined
+type Answer = Awaited<ReturnType<DeliveryAgent['route']>>
 
 /** Milliseconds that one `route` may take: it must not do I/O that can hang. */
 const patience = 10_000
@@ -86,6 +85,9 @@ function ask(
 function routed(entry: AgentEntry, answer: Answer): Routed | undefined {
   if (answer === undefined || answer === null) return undefined
   if ('kind' in answer) {
+    if (answer.kind === 'discard' || answer.kind === 'hold') {
+      return typeof answer.reason === 'string' ? { lane: unrouted, entry, outcome: answer } : nonsense(entry)
+    }
     if (answer.kind !== 'defer' && answer.kind !== 'reject') return nonsense(entry)
     return { lane: unrouted, entry, outcome: { ...answer, scope: 'recipient' } }
   }

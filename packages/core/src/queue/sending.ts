@@ -174,6 +174,7 @@ function fault(reason: string): Outcome {
 
 function isOutcome(value: Outcome | undefined | null): value is Outcome {
   if (typeof value !== 'object' || value === null) return false
+  if (value.kind === 'discard' || value.kind === 'hold') return typeof value.reason === 'string'
   if (value.kind === 'delivered' || value.kind === 'relayed' || value.kind === 'expanded') return true
   if (value.kind !== 'defer' && value.kind !== 'reject') return false
   return typeof value.text === 'string' && typeof value.enhanced === 'string' && typeof value.scope === 'string'

@@ -73,6 +73,7 @@ function reasonFor(outcome: Outcome): string | undefined {
     outcome.remote === undefined
       ? undefined
       : `${outcome.remote.host} said: ${outcome.remote.code} ${outcome.remote.lines.join(' ')}`
+  if (outcome.kind === 'discard' || outcome.kind === 'hold') return outcome.reason
   if (outcome.kind === 'defer' || outcome.kind === 'reject') return remote ?? outcome.reason ?? outcome.text
   return remote ?? `by ${outcome.by}`
 }

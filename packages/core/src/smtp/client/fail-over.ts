@@ -7,7 +7,7 @@ import type { SmtpConnection } from './connection.ts'
 import type { SmtpFailure } from './failure.ts'
 import type { HopMemory } from './memory.ts'
 import { endpointName, hopKey, type NextHop } from './next-hop.ts'
-import { outcomeOf, outcomeOfFailure } from './outcome.ts'
+import { type HopOutcome, outcomeOf, outcomeOfFailure } from './outcome.ts'
 import type { SmtpPool } from './pool.ts'
 import { addressUnfit, bareLineEnds, tooManyRecipients, unreadable } from './requirements.ts'
 import type { Answer } from './transaction.ts'
@@ -44,32 +44,27 @@ export async function sendThrough(
   const { pool, memory, by, attempts = 5, throttle, tried } = how
   const told: string[] = []
   /** What is known of those whose fate another hop may better. */
-  const kept = new Map<Id, Outcome>()
+  const kept = new Map<Id, HopOutcome>()
   let open = to
-  let last: Outcome | undefined
+  let last: HopOutcome | undefined
   let count = 0
   for await (const hop of hops) {
     if (count++ === attempts) break
     const key = throttle?.(hop)
-    using _slot = key === undefined ? undefined : await call.throttle(key)
+    const slot = key === undefined ? undefined : await call.throttle(key)
     const context = { by, final: hop.protocol === 'lmtp' }
     const batch = open
     const done = new Set<Id>()
-    const failure = await pool.send(
-      hop,
-      message,
-      batch,
-      (index, answer, connection) => {
-        const { id } = batch[index] as DeliveryTarget
-        const outcome = { ...outcomeOf(answer, context), via: via(hop, connection) }
-        if (mayBetter(answer)) kept.set(id, outcome)
-        else {
-          done.add(id)
-          call.report(id, outcome)
-        }
-      },
-      call.signal,
-    )
+    const report = (index: number, answer: Answer, connection: SmtpConnection) => {
+      const { id } = batch[index] as DeliveryTarget
+      const outcome = { ...outcomeOf(answer, context), via: via(hop, connection) }
+      if (mayBetter(answer)) kept.set(id, outcome)
+      else {
+        done.add(id)
+        call.report(id, outcome)
+      }
+    }
+    const failure = await pool.send(hop, message, batch, report, call.signal).finally(() => slot?.[Symbol.dispose]())
     open = batch.filter(({ id }) => !done.has(id))
     tried?.(hop, failure)
     if (failure === undefined) memory.worked(hopKey(hop))
@@ -88,8 +83,7 @@ export async function sendThrough(
     }
     if (open.length === 0) return
   }
-  const missing = count === 0 ? nowhere() : undefined
-  for (const { id } of open) call.report(id, (missing ?? kept.get(id) ?? last ?? nowhere()) as Outcome)
+  for (const { id } of open) call.report(id, kept.get(id) ?? last ?? nowhere())
 }
 
 /** Whether another hop may be tried: the fault is this hop's, and nothing of the message can be there. */
@@ -105,14 +99,13 @@ function mayBetter(answer: Answer): boolean {
   return answer !== unreadable && answer !== bareLineEnds && answer !== addressUnfit && answer !== tooManyRecipients
 }
 
-function failed({ params, from }: Queued, failure: SmtpFailure, told: readonly string[]): Outcome {
+function failed({ params, from }: Queued, failure: SmtpFailure, told: readonly string[]): HopOutcome {
   const outcome = outcomeOfFailure(failure)
   // RFC 8689 §4.2.1: what must not go without TLS is returned where TLS cannot be had.
-  if (params.requireTls && from !== null && failure.kind === 'tls' && outcome.kind === 'defer') {
+  if (params.requireTls && from !== null && failure.kind === 'tls') {
     return { ...outcome, kind: 'reject', code: 550, enhanced: '5.7.10', scope: 'message' }
   }
-  if (told.length === 1 || (outcome.kind !== 'defer' && outcome.kind !== 'reject')) return outcome
-  return { ...outcome, reason: plainText(told.join('; ')) }
+  return told.length === 1 ? outcome : { ...outcome, reason: plainText(told.join('; ')) }
 }
 
 /** `mx1.example.org[192.0.2.1]:25 TLSv1.3 verified`: for log and trace. */

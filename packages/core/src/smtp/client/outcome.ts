@@ -13,8 +13,11 @@ export interface OutcomeContext {
   readonly final: boolean
 }
 
+/** What a hop can make of a recipient. */
+export type HopOutcome = Exclude<Outcome, { readonly kind: 'discard' | 'hold' }>
+
 /** The outcome of a recipient whose fate the transaction told. */
-export function outcomeOf(answer: Answer, { by, final }: OutcomeContext): Outcome {
+export function outcomeOf(answer: Answer, { by, final }: OutcomeContext): HopOutcome {
   if (answer.kind === 'accepted') {
     const kind = final ? 'delivered' : 'relayed'
     // RFC 3461 §5.2.2: who takes a message with its DSN parameters takes the duty to report.
@@ -36,7 +39,7 @@ export function outcomeOf(answer: Answer, { by, final }: OutcomeContext): Outcom
 }
 
 /** The outcome of every recipient that was not told when the connection ended. Always temporary. */
-export function outcomeOfFailure(failure: SmtpFailure): Outcome {
+export function outcomeOfFailure(failure: SmtpFailure): Extract<Outcome, { readonly kind: 'defer' }> {
   const { reply, phase, kind } = failure
   const text = `${failure.host}: ${failure.message}`
   const unknown = failure.unknown ? '; the final dot was out, so the next hop may have the message' : ''

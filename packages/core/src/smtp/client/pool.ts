@@ -35,7 +35,7 @@ export interface Lease {
   release(): void
 }
 
-/** As {@link Report}, with the connection that it was. */
+/** Called once for each recipient, with the connection that told its fate. */
 export type PoolReport = (index: number, answer: Answer, connection: SmtpConnection) => void
 
 interface Waiter {
