@@ -146,10 +146,10 @@ export class Rig {
     return until('the queue is empty', async () => (await operations.list({ limit: 1 })).messages.length === 0)
   }
 
-  /** The messages in the Maildir of an address, in no order. */
-  async inbox(address: string): Promise<readonly Buffer[]> {
+  /** The messages in the Maildir of an address, or in a folder of it (`.Junk`), in no order. */
+  async inbox(address: string, inside = '.'): Promise<readonly Buffer[]> {
     const at = address.lastIndexOf('@')
-    const folder = join(this.data, 'mail', address.slice(at + 1), address.slice(0, at), 'new')
+    const folder = join(this.data, 'mail', address.slice(at + 1), address.slice(0, at), inside, 'new')
     const names = await readdir(folder).catch(() => [])
     return Promise.all(names.map(name => readFile(join(folder, name))))
   }

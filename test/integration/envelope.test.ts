@@ -1,0 +1,488 @@
+// Envelopes as they come and as they go on: every address that RFC 5321 allows, DSN parameters, who the client is said
+// to be, and what is answered to each recipient.
+import { hashPassword } from '@posthorn/core'
+import { SmtpPeer } from '@posthorn/testing'
+import { describe, expect, test } from 'vitest'
+import { greeted, Rig, type RigConfig, send } from './rig.ts'
+
+const home = ['storage-level', { domains: { domains: ['example.test'] } }, 'maildir']
+const plain = { listen: '127.0.0.1:0', tls: 'none' } as const
+
+/** A gateway to `hop` for domains of every kind. */
+const gateway = (hop: SmtpPeer, config: RigConfig = {}) =>
+  Rig.start(
+    {
+      plugins: [
+        'storage-level',
+        './all.ts',
+        { domains: { domains: ['example.test'] } },
+        { relay: { to: hop.address, domains: '*', routedLocalParts: true } },
+      ],
+      ...config,
+    },
+    { files: { 'all.ts': everyone } },
+  )
+
+const everyone = `
+  import { definePlugin } from '@posthorn/core'
+  import * as z from 'zod'
+  export default definePlugin({ name: 'everyone', schema: z.strictObject({}), setup: () => ({ rcpt: () => 'accept' }) })
+`
+
+describe('addresses come through as they were written', () => {
+  test.each([
+    ['"a b"@next.test'],
+    ['"a\\\\b"@next.test'],
+    ['"<>@,;"@next.test'],
+    ['".dots..here."@next.test'],
+    ['a/b=c+d!#$%&*?^_`{|}~@next.test'],
+    ['x@under_score.next.test'],
+    ['x@[192.0.2.1]'],
+    ['x@[IPv6:2001:db8::1]'],
+    [`${'l'.repeat(64)}@${'d'.repeat(60)}.test`],
+    ['Case.Kept@next.test'],
+  ])('%s', async address => {
+    await using hop = await SmtpPeer.start()
+    await using rig = await gateway(hop)
+    await using client = await greeted(rig)
+    await send(client, address, address)
+    await hop.received(1)
+    expect(`${hop.messages[0]?.mailLine} `.startsWith(`MAIL FROM:<${address}> `)).toBe(true)
+    expect(hop.messages[0]?.rcptLines).toEqual([`RCPT TO:<${address}>`])
+  })
+
+  test('source routes are dropped, empty quotes refused, the null reverse-path kept', async () => {
+    await using hop = await SmtpPeer.start()
+    await using rig = await gateway(hop)
+    await using client = await greeted(rig)
+    await client.speak(`
+      C: MAIL FROM:<>
+      S: 250 2.1.0 *
+      C: RCPT TO:<@one.test,@two.test:to@next.test>
+      S: 250 2.1.5 *
+      C: RCPT TO:<>
+      S: 501 5.1.3 *
+      C: RCPT TO:<to@next.test
+      S: 501 5.1.3 *
+      C: DATA
+      S: 354 *
+      C: Subject: x
+      C: .
+      S: 250 2.0.0 *
+    `)
+    await hop.received(1)
+    expect(hop.messages[0]?.mailLine).toMatch(/^MAIL FROM:<>/)
+    expect(hop.messages[0]?.rcptLines).toEqual(['RCPT TO:<to@next.test>'])
+  })
+
+  test('SMTPUTF8: U-labels and UTF-8 local parts, to a hop that takes them and to one that does not', async () => {
+    await using hop = await SmtpPeer.start()
+    await using old = await SmtpPeer.start({ offer: ['PIPELINING', '8BITMIME'] })
+    await using rig = await Rig.start({
+      plugins: [
+        ...home,
+        { use: 'relay', as: 'old', options: { to: old.address, domains: ['old.test'] } },
+        { relay: { to: hop.address, domains: ['bücher.test'] } },
+      ],
+    })
+    await using client = await greeted(rig)
+    await client.speak(`
+      C: MAIL FROM:<жанна@example.test>
+      S: 553 5.6.7 *
+      C: MAIL FROM:<жанна@example.test> SMTPUTF8
+      C: RCPT TO:<jörg@bücher.test>
+      C: RCPT TO:<жанна@example.test>
+      C: RCPT TO:<jörg@old.test>
+      C: DATA
+      S: 250 *
+      S: 250 *
+      S: 250 *
+      S: 250 *
+      S: 354 *
+      C: Subject: Grüße
+      C: .
+      S: 250 *
+    `)
+    await hop.received(1)
+    expect(hop.messages[0]?.mailLine).toContain('<жанна@example.test>')
+    expect(hop.messages[0]?.mailLine).toContain('SMTPUTF8')
+    expect(hop.messages[0]?.rcptLines).toEqual(['RCPT TO:<jörg@bücher.test>'])
+    // Her own copy, and the report on the hop that lacks SMTPUTF8.
+    const folder = `${[...Buffer.from('жанна')].map(o => `%${o.toString(16).toUpperCase()}`).join('')}@example.test`
+    const inbox = (await rig.delivered(folder, 2)).map(String)
+    expect(inbox.filter(text => text.includes('Subject: Grüße\r\n'))).not.toEqual([])
+    expect(inbox.filter(text => /^Status: 5\.6\.7\r\n/m.test(text))).toHaveLength(1)
+    expect(old.count).toBe(0)
+  })
+
+  test('<Postmaster> without a domain is somebody; so is postmaster of each domain', async () => {
+    await using rig = await Rig.start({
+      plugins: [
+        'storage-level',
+        { domains: { domains: { 'example.test': ['anna'] }, postmaster: 'anna@example.test' } },
+        'maildir',
+      ],
+    })
+    await using client = await greeted(rig)
+    await send(client, 'bob@client.test', 'Postmaster')
+    await send(client, 'bob@client.test', 'POSTMASTER@example.test')
+    const inbox = await rig.delivered('anna@example.test', 2)
+    expect(inbox.every(bytes => String(bytes).includes('Delivered-To: anna@example.test\r\n'))).toBe(true)
+  })
+})
+
+test('a recipient named three times gets one copy over SMTP, and LMTP answers three times', async () => {
+  await using rig = await Rig.start({ listeners: { mx: plain, lmtp: { listen: '127.0.0.1:0' } }, plugins: home })
+  await using client = await greeted(rig)
+  await send(client, 'bob@client.test', ['anna@example.test', 'anna@example.test', 'anna@EXAMPLE.test'])
+  await rig.empty()
+  expect(await rig.inbox('anna@example.test')).toHaveLength(1)
+
+  await using lmtp = await rig.connect('lmtp')
+  await lmtp.speak(`
+    S: 220 *
+    C: LHLO client.example.test
+    S: 250 ...
+    C: MAIL FROM:<bob@client.test>
+    C: RCPT TO:<bert@example.test>
+    C: RCPT TO:<bert@example.test>
+    C: RCPT TO:<bert@nowhere.test>
+    C: RCPT TO:<bert@example.test>
+    C: DATA
+    S: 250 2.1.0 *
+    S: 250 2.1.5 *
+    S: 250 2.1.5 *
+    S: 550 5.7.1 *
+    S: 250 2.1.5 *
+    S: 354 *
+    C: Subject: x
+    C: .
+    S: 250 2.0.0 *
+    S: 250 2.0.0 *
+    S: 250 2.0.0 *
+    C: NOOP
+    S: 250 *
+  `)
+  await rig.empty()
+  expect(await rig.inbox('bert@example.test')).toHaveLength(1)
+})
+
+/** Says yes, no and later at the dot, by who it is for. */
+const judge = `
+  import { definePlugin, defer, reject } from '@posthorn/core'
+  import * as z from 'zod'
+  export default definePlugin({
+    name: 'judge',
+    schema: z.strictObject({}),
+    setup: () => ({
+      data: () => ({
+        end: ({ recipients }) =>
+          new Map(
+            recipients.flatMap(({ targets }) => targets).flatMap(({ id, address }) =>
+              address.local === 'no' ? [[id, reject(550, '5.7.1', 'Not this one')]]
+              : address.local === 'later' ? [[id, defer(450, '4.7.1', 'Not yet')]] : []),
+          ),
+      }),
+    }),
+  })
+`
+const three = (dot: string) => `
+    C: MAIL FROM:<bob@example.test>
+    C: RCPT TO:<yes@example.test>
+    C: RCPT TO:<no@example.test>
+    C: RCPT TO:<later@example.test>
+    C: DATA
+    S: 250 2.1.0 *
+    S: 250 2.1.5 *
+    S: 250 2.1.5 *
+    S: 250 2.1.5 *
+    S: 354 *
+    C: Subject: x
+    C: 
+    C: x
+    C: .
+    ${dot}
+    C: NOOP
+    S: 250 2.0.0 OK`
+
+describe('three recipients, three verdicts at the dot', () => {
+  const judged = (config: RigConfig) =>
+    Rig.start({ plugins: [...home, './judge.ts'], ...config }, { files: { 'judge.ts': judge } })
+
+  test('LMTP answers each', async () => {
+    await using rig = await judged({ listeners: { lmtp: { listen: '127.0.0.1:0' } } })
+    await using client = await rig.connect('lmtp')
+    await client.speak(`
+      S: 220 *
+      C: LHLO client.example.test
+      S: 250 ...
+      ${three('S: 250 2.0.0 OK: queued as *\n    S: 550 5.7.1 Not this one\n    S: 450 4.7.1 Not yet')}
+    `)
+    await rig.delivered('yes@example.test', 1)
+    await rig.empty()
+    expect(await rig.inbox('no@example.test')).toEqual([])
+    expect(await rig.inbox('later@example.test')).toEqual([])
+    expect(await rig.inbox('bob@example.test')).toEqual([])
+  })
+
+  test.each(['junk', 'discard', 'bounce'] as const)('SMTP, mixed: %s', async mixed => {
+    await using rig = await judged({ mixed })
+    await using client = await greeted(rig)
+    await client.speak(three('S: 250 2.0.0 OK: queued as *'))
+    await rig.delivered('yes@example.test', 1)
+    await rig.empty()
+    const inbox = async (address: string) => (await rig.inbox(address)).length
+    for (const refused of ['no@example.test', 'later@example.test']) {
+      expect(await inbox(refused)).toBe(0)
+      expect(await rig.inbox(refused, '.Junk')).toHaveLength(mixed === 'junk' ? 1 : 0)
+    }
+    // A report tells of what was refused for good, and of what the sender's own server would have tried again.
+    expect(await inbox('bob@example.test')).toBe(mixed === 'bounce' ? 1 : 0)
+    if (mixed === 'bounce') {
+      const text = String((await rig.inbox('bob@example.test'))[0])
+      expect(text).toContain('Final-Recipient: rfc822; no@example.test\r\n')
+      expect(text).toContain('Final-Recipient: rfc822; later@example.test\r\n')
+    }
+    const id = rig.log.find(({ message }) => message === 'accepted')?.id as string
+    const traced = (await rig.server.traces.read(id)).filter(({ stage }) => stage === 'mixed')
+    expect(traced).toMatchObject([
+      { plugin: 'judge', verdict: mixed, reason: 'reject 550 5.7.1 Not this one', recipient: 'no@example.test' },
+      { plugin: 'judge', verdict: mixed, reason: 'defer 450 4.7.1 Not yet', recipient: 'later@example.test' },
+    ])
+  })
+
+  test('SMTP, all refused: the strongest is the reply, and nothing is kept', async () => {
+    await using rig = await judged({})
+    await using client = await greeted(rig)
+    await client.speak(`
+      C: MAIL FROM:<bob@example.test>
+      C: RCPT TO:<later@example.test>
+      C: RCPT TO:<no@example.test>
+      C: DATA
+      S: 250 *
+      S: 250 *
+      S: 250 *
+      S: 354 *
+      C: Subject: x
+      C: .
+      S: 550 5.7.1 Not this one
+    `)
+    expect((await rig.server.queue.operations.list({})).messages).toEqual([])
+  })
+})
+
+const dsnLines = `
+    C: MAIL FROM:<bob@example.test> RET=HDRS ENVID=QQ+2B314159
+    C: RCPT TO:<to@next.test> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;first+2Bhand@elsewhere.test
+    C: RCPT TO:<quiet@next.test> NOTIFY=NEVER
+    C: DATA
+    S: 250 2.1.0 *
+    S: 250 2.1.5 *
+    S: 250 2.1.5 *
+    S: 354 *
+    C: Subject: x
+    C: 
+    C: secret text
+    C: .
+    S: 250 2.0.0 *`
+
+test('DSN parameters go on to a hop that offers DSN, which reports then', async () => {
+  await using hop = await SmtpPeer.start()
+  await using rig = await Rig.start({ plugins: [...home, { relay: { to: hop.address, domains: ['next.test'] } }] })
+  await using client = await greeted(rig)
+  await client.speak(dsnLines)
+  await hop.received(1)
+  await rig.empty()
+  expect(hop.messages[0]?.mailLine).toMatch(/ RET=HDRS( |$)/)
+  expect(hop.messages[0]?.mailLine).toMatch(/ ENVID=QQ\+2B314159( |$)/)
+  expect(hop.messages[0]?.rcptLines).toEqual([
+    expect.stringMatching(
+      /^RCPT TO:<to@next\.test> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;first\+2Bhand@elsewhere\.test$/,
+    ),
+    expect.stringMatching(/^RCPT TO:<quiet@next\.test> NOTIFY=NEVER/),
+  ])
+  expect(await rig.inbox('bob@example.test')).toEqual([])
+})
+
+test('a hop without DSN: one relayed report, for who asked, with the header only', async () => {
+  await using hop = await SmtpPeer.start({ offer: ['PIPELINING', '8BITMIME'] })
+  await using rig = await Rig.start({ plugins: [...home, { relay: { to: hop.address, domains: ['next.test'] } }] })
+  await using client = await greeted(rig)
+  await client.speak(dsnLines)
+  const [report] = await rig.delivered('bob@example.test', 1)
+  await rig.empty()
+  const text = String(report)
+  expect(hop.messages[0]?.rcptLines).toEqual(['RCPT TO:<to@next.test>', 'RCPT TO:<quiet@next.test>'])
+  expect(text).toMatch(/^Original-Envelope-Id: QQ\+314159\r\n/m)
+  expect(text).toMatch(/^Original-Recipient: rfc822; ?first\+hand@elsewhere\.test\r\n/m)
+  expect(text).toMatch(/^Action: relayed\r\n/m)
+  expect(text).not.toContain('quiet@next.test')
+  expect(text).not.toContain('secret text')
+  expect(await rig.inbox('bob@example.test')).toHaveLength(1)
+})
+
+/** Writes down who the plugins believe the client to be. */
+const who = `
+  import { definePlugin } from '@posthorn/core'
+  import * as z from 'zod'
+  export default definePlugin({
+    name: 'who',
+    schema: z.strictObject({}),
+    setup: () => ({
+      mail(tx) {
+        const { client, helo, auth } = tx.session
+        tx.prepend('X-Who', [client.ip, client.name ?? '-', client.via, helo.name, auth?.user ?? '-'].join(' '))
+      },
+    }),
+  })
+`
+
+describe('who the client is', () => {
+  const asked = (config: RigConfig) =>
+    Rig.start({ plugins: ['./who.ts', ...home], ...config }, { files: { 'who.ts': who } })
+  const head = async (rig: Rig) => String((await rig.delivered('anna@example.test', 1))[0])
+
+  test('XCLIENT from a trusted network is believed, once', async () => {
+    await using rig = await asked({ trust: { xclient: ['127.0.0.0/8'] } })
+    await using client = await greeted(rig)
+    await client.speak(`
+      C: XCLIENT ADDR=192.0.2.7 NAME=Far.Client.Test PORT=4711 LOGIN=carol
+      S: 220 *
+      C: XCLIENT ADDR=192.0.2.8
+      S: 550 *
+      C: EHLO said.client.test
+      S: 250 ...
+    `)
+    expect(client.dialogue.join('\n')).toMatch(/XCLIENT NAME/)
+    await send(client, 'bob@client.test', 'anna@example.test')
+    const text = await head(rig)
+    expect(text).toContain('X-Who: 192.0.2.7 far.client.test xclient said.client.test carol\r\n')
+    expect(text).toMatch(/^Received: from said\.client\.test \(far\.client\.test \[192\.0\.2\.7\]\)\r\n/m)
+  })
+
+  test('XCLIENT from anybody else is neither offered nor believed', async () => {
+    await using rig = await asked({ trust: { xclient: ['192.0.2.0/24'] } })
+    await using client = await greeted(rig)
+    expect(client.dialogue.join('\n')).not.toContain('XCLIENT')
+    await client.speak(`
+      C: XCLIENT ADDR=192.0.2.7
+      S: 550 5.7.1 *
+    `)
+    await send(client, 'bob@client.test', 'anna@example.test')
+    expect(await head(rig)).toContain('X-Who: 127.0.0.1 - direct client.example.test -\r\n')
+  })
+
+  const version2 = Buffer.concat([
+    Buffer.from('\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24', 'latin1'),
+    Buffer.from('20010db8000000000000000000000007', 'hex'),
+    Buffer.from('20010db8000000000000000000000001', 'hex'),
+    Buffer.from([0x12, 0x67, 0, 25]),
+  ])
+
+  test.each([
+    ['1', Buffer.from('PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n'), '192.0.2.7', '[192.0.2.7]'],
+    ['2', version2, '2001:db8::7', '[IPv6:2001:db8::7]'],
+  ])('PROXY version %s tells it before the greeting', async (_, header, ip, literal) => {
+    await using rig = await asked({ listeners: { mx: { ...plain, proxy: true } }, trust: { proxy: ['127.0.0.1/32'] } })
+    await using client = await rig.connect()
+    client.send(header)
+    await client.speak(`
+      S: 220 *
+      C: EHLO said.client.test
+      S: 250 ...
+    `)
+    await send(client, 'bob@client.test', 'anna@example.test')
+    const text = await head(rig)
+    expect(text).toContain(`X-Who: ${ip} - proxy said.client.test -\r\n`)
+    expect(text).toContain(`Received: from said.client.test (${literal})\r\n`)
+  })
+
+  test('what is no PROXY header is closed without a word', async () => {
+    await using rig = await asked({ listeners: { mx: { ...plain, proxy: true } }, trust: { proxy: ['127.0.0.1/32'] } })
+    await using client = await rig.connect()
+    await client.speak(`
+      C: EHLO client.example.test
+      S: (closed)
+    `)
+  })
+
+  test('a user who logged in over TLS relays anywhere, as himself only', async () => {
+    await using hop = await SmtpPeer.start()
+    await using rig = await Rig.start({
+      listeners: { submission: { listen: '127.0.0.1:0' } },
+      plugins: [
+        ...home,
+        { users: { users: { 'anna@example.test': await hashPassword('secret') } } },
+        { relay: { to: hop.address } },
+      ],
+    })
+    await using client = await greeted(rig, 'submission')
+    const plain = (password: string) => Buffer.from(`\0anna@example.test\0${password}`).toString('base64')
+    await client.speak(`
+      C: MAIL FROM:<anna@example.test>
+      S: 530 5.7.0 *
+      C: AUTH PLAIN ${plain('secret')}
+      S: 538 5.7.11 *
+      C: STARTTLS
+      S: 220 2.0.0 *
+    `)
+    await client.startTls()
+    await client.speak(`
+      C: EHLO client.example.test
+      S: 250 ...
+      C: MAIL FROM:<anna@example.test>
+      S: 530 5.7.0 *
+      C: AUTH PLAIN ${plain('wrong')}
+      S: 535 5.7.8 *
+      C: AUTH PLAIN ${plain('secret')}
+      S: 235 2.7.0 *
+      C: MAIL FROM:<bert@example.test>
+      S: 553 5.7.1 *
+    `)
+    await send(client, 'anna@example.test', 'anybody@anywhere.test')
+    await hop.received(1)
+    expect(String(hop.messages[0]?.bytes)).toContain(' with ESMTPSA ')
+    expect(JSON.stringify(rig.log)).not.toMatch(/secret|wrong|c2VjcmV0/)
+  })
+})
+
+test('REQUIRETLS is not offered by who cannot promise it; LIMITS tells what is', async () => {
+  await using rig = await Rig.start({
+    listeners: { mx: { listen: '127.0.0.1:0' } },
+    limits: { recipients: 3, messagesPerConnection: 2 },
+    plugins: home,
+  })
+  await using client = await greeted(rig)
+  await client.speak(`
+    C: STARTTLS
+    S: 220 2.0.0 *
+  `)
+  await client.startTls()
+  await client.speak('C: EHLO client.example.test')
+  const offered = (await client.reply()).map(line => line.slice(4))
+  expect(offered.filter(line => line.startsWith('REQUIRETLS') || line.startsWith('STARTTLS'))).toEqual([])
+  expect(offered).toContain('LIMITS RCPTMAX=3 MAILMAX=2')
+  await client.speak(`
+    C: MAIL FROM:<bob@client.test> REQUIRETLS
+    S: 555 5.5.4 *
+    C: MAIL FROM:<bob@client.test>
+    C: RCPT TO:<a@example.test>
+    C: RCPT TO:<b@example.test>
+    C: RCPT TO:<c@example.test>
+    C: RCPT TO:<d@example.test>
+    S: 250 2.1.0 *
+    S: 250 2.1.5 *
+    S: 250 2.1.5 *
+    S: 250 2.1.5 *
+    S: 452 4.5.3 *
+    C: RSET
+    S: 250 *
+  `)
+  await send(client, 'bob@client.test', 'a@example.test')
+  await send(client, 'bob@client.test', 'a@example.test')
+  await client.speak(`
+    C: MAIL FROM:<bob@client.test>
+    S: 421 4.7.0 *
+    S: (closed)
+  `)
+})
