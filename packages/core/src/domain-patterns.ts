@@ -10,13 +10,13 @@ export function canonicalPattern(text: string): string | undefined {
   return name === undefined ? undefined : below ? `*.${name}` : name
 }
 
-/** A zod schema for one pattern; gives it in canonical form. */
+/** A zod schema for one pattern, but not `*`: who means all says so elsewhere. Gives it in canonical form. */
 export function domainPattern() {
   return z
     .string()
     .transform((text, ctx) => {
       const pattern = canonicalPattern(text)
-      if (pattern !== undefined) return pattern
+      if (pattern !== undefined && pattern !== '*') return pattern
       ctx.issues.push({ code: 'custom', input: text, message: 'expected a domain, example.org or *.example.org' })
       return z.NEVER
     })

@@ -48,7 +48,7 @@ export default definePlugin({
     return {
       rcpt(_tx, to) {
         // Only for domains that somebody wrote down: `*` is a way for mail that others accepted, never a reason to.
-        if (ours !== undefined && !ours.has('*') && to.targets.length > 0 && to.targets.every(fits)) return 'accept'
+        if (ours !== undefined && to.targets.length > 0 && to.targets.every(fits)) return 'accept'
       },
       deliver: {
         route: to => (takes(to.address.domain) ? { lane, data: null } : undefined),
