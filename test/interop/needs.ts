@@ -3,15 +3,15 @@
 
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { delimiter, resolve } from 'node:path'
 
 // Debian keeps servers in sbin, which is not in everybody's PATH.
 const folders = [...new Set([...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/local/sbin'])]
 
-/** The full path of a program, or undefined where it is not installed. */
+/** The full path of a program, which may be one already, or undefined where it is not installed. */
 export function program(name: string): string | undefined {
   for (const folder of folders) {
-    const path = join(folder, name)
+    const path = resolve(folder, name)
     try {
       accessSync(path, constants.X_OK)
       return path
