@@ -107,6 +107,8 @@ export class Attempts {
     if (block === undefined || indexKey(block) !== entry.index) {
       // An index key that outlived its block: what it stood for is done, or stands elsewhere.
       await journal.write([{ type: 'del', key: entry.index }], true, leases.fence(entry.lane.shard))
+      // Where it stands may have been read, and passed over, while this entry stood for it.
+      if (block !== undefined) entry.left = [block]
       return 'gone'
     }
     try {
