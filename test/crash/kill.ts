@@ -49,6 +49,7 @@ export async function killRuns({ seed, kills, say, letters = 250 }: KillOptions)
   try {
     for (let kill = 1; kill <= kills; kill++) {
       const duringStart = random() < 0.12
+      ledger.troubled = false
       if (duringStart) {
         server.spawn()
         load.open(letters)
@@ -65,6 +66,7 @@ export async function killRuns({ seed, kills, say, letters = 250 }: KillOptions)
       load.close()
       if (kill % 20 === 0) say(`${kill} kills, ${ledger.accepted} messages accepted`)
     }
+    ledger.troubled = false
     await hops.calm()
     await server.start()
     // After all of that it must still take mail.
@@ -110,6 +112,7 @@ export async function killRuns({ seed, kills, say, letters = 250 }: KillOptions)
     } else if (what < 0.42) {
       await wait()
       counts.fullDisks++
+      ledger.troubled = true
       await server.limitFiles(Math.floor(random() * 200_000))
       // Sometimes there is room again before the end, sometimes the process dies with the disk full.
       if (random() < 0.3) return

@@ -62,6 +62,8 @@ export class Ledger {
   readonly #told: (Told & { readonly at: number })[] = []
   readonly #wrong: string[] = []
   #next = 0
+  /** The disk is full, so clients may be turned away. */
+  troubled = false
   /** Final replies that the clients saw, by code. */
   readonly replies = new Map<number, number>()
 
@@ -81,8 +83,10 @@ export class Ledger {
     this.#promised.set(n, { id, to: new Set(to) })
   }
 
-  replied(code: number): void {
+  /** A client's final reply. */
+  replied(code: number, text: string): void {
     this.replies.set(code, (this.replies.get(code) ?? 0) + 1)
+    if (code >= 400 && !this.troubled) this.#wrong.push(`a client was told ${code} ${text} for no reason`)
   }
 
   abandon(n: number): void {
@@ -138,7 +142,8 @@ export class Ledger {
       const item = key(envelope, recipient)
       actionsOf.set(item, (actionsOf.get(item) ?? new Set()).add(action))
     }
-    const came = (item: string) => (this.#arrivals.get(item)?.times[0] ?? Infinity) <= until || arrived.has(item)
+    const by = (time: number | undefined) => time !== undefined && time <= until
+    const came = (item: string) => by(this.#arrivals.get(item)?.times[0]) || arrived.has(item)
     const counts = { accepted: 0, deliveries: 0, delivered: 0, bounced: 0, queued: 0, held: 0 }
     for (const [n, { id, to }] of this.#promised) {
       if (!promised(id)) continue
@@ -151,7 +156,7 @@ export class Ledger {
           const item = key(n, target)
           const state = queued.get(n)?.get(target)
           const actions = actionsOf.get(item)
-          const refused = (this.#refused.get(item) ?? Infinity) <= until
+          const refused = by(this.#refused.get(item))
           if (state === 'held') counts.held++
           else if (state !== undefined) counts.queued++
           else if (came(item)) {

@@ -108,7 +108,7 @@ export class Load {
     wire.write(message.subarray(half))
     if (!bdat) wire.write('.\r\n')
     const { code, text } = await wire.reply()
-    ledger.replied(code)
+    ledger.replied(code, text)
     if (code === 250 && accepted.length > 0) ledger.promise(n, /queued as (\S+)/.exec(text)?.[1] ?? '?', accepted)
     return code !== 421
   }
