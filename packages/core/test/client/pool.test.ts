@@ -168,6 +168,27 @@ test('many hops share the places: idle ones make room, waiting ones take turns',
   expect(pool.stats.open).toBe(0)
 })
 
+test('a hop that no longer waits for a place does not keep one from the next', async () => {
+  await using peer = await SmtpPeer.start()
+  const pool = new SmtpPool({ total: 2 })
+  const lease = (helo: string) => Promise.resolve(pool.acquire(hopTo(peer, { helo })))
+  const a0 = await lease('a.test')
+  const x0 = await lease('x.test')
+  const waiting = [lease('b.test'), lease('a.test')]
+  // What a.test waited for comes from its own connection, while b.test and it both lack a place.
+  a0.release()
+  const a1 = (await waiting[1]) as Lease
+  x0.release()
+  const b0 = (await waiting[0]) as Lease
+  const c = lease('c.test')
+  b0.release()
+  const c0 = await c
+  c0.release()
+  a1.release()
+  expect(pool.stats).toEqual({ open: 2, idle: 2, waiting: 0 })
+  await pool.close()
+})
+
 test('who stops waiting takes no place', async () => {
   await using peer = await SmtpPeer.start()
   const pool = new SmtpPool({ perHop: 1 })
