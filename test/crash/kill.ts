@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { QueueMessage } from '@posthorn/core/runtime'
+import { type QueueMessage, queueCheck } from '@posthorn/core/runtime'
 import { fsck } from '@posthorn/plugin-storage-level/fsck'
 import { seeded } from '@posthorn/testing'
 import { openHops } from './hops.ts'
@@ -157,6 +157,7 @@ async function check(server: CrashServer): Promise<string[]> {
   await fsck({
     path: join(server.data, 'store'),
     blobs: join(server.data, 'blobs'),
+    checks: [queueCheck],
     report: ({ severity, what }) => {
       // Files that a kill left behind are removed by and by: no loss.
       if (severity !== 'waste') findings.push(`${severity}: ${what}`)

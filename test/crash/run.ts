@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util'
 import { type KillFigures, killRuns } from './kill.ts'
 import { type PowerFigures, powerCuts } from './power.ts'
+import { straceLacks } from './strace.ts'
 import { type OrderFigures, syncOrder } from './sync-order.ts'
 
 const { values } = parseArgs({
@@ -54,7 +55,10 @@ function orderReport({ early, ...counts }: OrderFigures, mostSyncs: number): voi
 }
 
 say(`seed ${seed}`)
-if (wanted('order')) {
+const lacks = await straceLacks()
+if (lacks !== undefined) say(`power cuts and the order of syncs are skipped: ${lacks}`)
+
+if (wanted('order') && lacks === undefined) {
   say('== order')
   orderReport(await syncOrder(values.short ? 1000 : 4000), 0.3)
   // A file of its own costs syncs of its own.
@@ -64,8 +68,9 @@ if (wanted('kill')) {
   say('== kill')
   killReport(await killRuns({ seed, kills: Number(values.kills ?? (values.short ? 15 : 200)), say }))
 }
-if (wanted('power')) {
+if (wanted('power') && lacks === undefined) {
   say('== power')
   powerReport(await powerCuts({ seed, cuts: Number(values.cuts ?? (values.short ? 60 : 1000)), say }))
 }
+say(failed ? `failed; again with --seed ${seed}` : 'nothing was lost')
 process.exit(failed ? 1 : 0)

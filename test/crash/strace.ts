@@ -1,7 +1,9 @@
 // Reads what strace recorded of the server: the calls that change files, those that make them durable, and the 250s on
 // their way to clients, each with the moments at which it began and had returned. Moments are line numbers.
+import { execFile } from 'node:child_process'
 import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
 
 /** The calls to record. */
 const calls = [
@@ -15,6 +17,16 @@ export const straceTo = (file: string): string[] => [
   ...['strace', '--seccomp-bpf', '-f', '-q', '-ttt', '-yy', '-s', '100000000', '-o', file],
   ...['-e', `trace=${calls.join(',')}`],
 ]
+
+/** Why there is nothing to record with, where that is so. */
+export async function straceLacks(): Promise<string | undefined> {
+  try {
+    await promisify(execFile)('strace', ['--seccomp-bpf', '-f', '-q', '-o', '/dev/null', process.execPath, '--version'])
+    return undefined
+  } catch (error) {
+    return `strace does not run here: ${(error as Error).message.split('\n').slice(0, 2).join(' ')}`
+  }
+}
 
 export interface Call {
   readonly name: string
