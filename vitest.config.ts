@@ -3,7 +3,7 @@
 
 import { defineConfig } from 'vitest/config'
 
-const conditions = ['@posthorn/source', 'node', 'import', 'module', 'default']
+const conditions = ['@posthorn/source', 'node']
 
 export default defineConfig({
   resolve: { conditions },

@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { check } from './commands/check.ts'
+import { dkimList, dkimMake } from './commands/dkim.ts'
 import { explain } from './commands/explain.ts'
 import { init } from './commands/init.ts'
 import { queueLanes, queuePause, queueResume } from './commands/lanes.ts'
@@ -140,6 +141,17 @@ function build(io: Io, perform: (action: Action, options: Common, rest: unknown[
     '<folder>',
     'empty or absent; point `data` at it to restore',
   )
+  const dkim = program.command('dkim').description('Keys that sign what we send.')
+  for (const [name, description, rotate] of [
+    ['generate', 'Make keys for a domain and print the records to publish.', false],
+    ['rotate', 'Make keys that sign from the next reload on; the old ones stay published a while.', true],
+  ] as const) {
+    withConfig(add(dkim, name, description, dkimMake(rotate)))
+      .argument('<domain>')
+      .option('--selector <name>', 'default: the date')
+      .option('--algorithm <name>', 'rsa, ed25519 or both', 'both')
+  }
+  withConfig(add(dkim, 'list', 'List keys and what they do.', dkimList)).argument('[domain]')
   add(program, 'passwd', 'Print the hash of a password, for the plugin users.', passwd)
   return program
 }

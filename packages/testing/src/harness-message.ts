@@ -1,5 +1,5 @@
 // One message in the harness: fed to the pipeline as a listener would, and looked at afterwards.
-import type { Json, Queued } from '@posthorn/core'
+import type { Blobs, Json, Queued } from '@posthorn/core'
 import {
   type Accepted,
   type AcceptedVariant,
@@ -21,24 +21,23 @@ export interface Result {
   readonly junk: string | undefined
   readonly hold: string | undefined
   readonly variants: readonly AcceptedVariant[]
-  /** The whole of each variant as it would be delivered. */
+  /** The whole of a variant as it would be delivered, the first by default; `text` reads it as UTF-8. */
+  bytes(variant?: number): Promise<Buffer>
   text(variant?: number): Promise<string>
   readonly state: Readonly<Record<string, Json>>
   readonly trace: readonly TraceEntry[]
 }
 
 /** A committed variant as delivery sees it. */
-export function queuedOf(message: Accepted, variant: AcceptedVariant): Queued {
+export function queuedOf(message: Accepted, variant: AcceptedVariant, blobs: Blobs): Queued {
   const { body } = message
-  const bytes = body.bytes ?? Buffer.alloc(0)
+  const { bytes } = body
   return storedMessage(
     { ...message, ...variant, bodySize: body.size },
     {
       header: body.header,
-      bytes,
-      async *open({ start, end }) {
-        yield bytes.subarray(start, end)
-      },
+      open: range => blobs.open(body.ref, range),
+      ...(bytes === undefined ? {} : { bytes }),
     },
   )
 }
@@ -62,11 +61,24 @@ export async function feed(
 }
 
 /** What tests look at. */
-export function result(replies: readonly Reply[], messages: readonly Accepted[], trace: readonly TraceEntry[]): Result {
+export function result(
+  replies: readonly Reply[],
+  messages: readonly Accepted[],
+  trace: readonly TraceEntry[],
+  blobs: Blobs,
+): Result {
   const [message] = messages
   const variants = message?.variants ?? []
   const [first] = variants
   const [reply] = replies
+  const bytes = async (variant = 0) => {
+    const own = variants[variant]
+    const chunks: Uint8Array[] = []
+    if (message !== undefined && own !== undefined) {
+      for await (const chunk of queuedOf(message, own, blobs).open()) chunks.push(chunk)
+    }
+    return Buffer.concat(chunks)
+  }
   return {
     replies,
     refused: replies.length === 1 && reply !== undefined && reply.code >= 400 ? reply : undefined,
@@ -76,12 +88,7 @@ export function result(replies: readonly Reply[], messages: readonly Accepted[],
     variants,
     state: message?.state ?? {},
     trace,
-    async text(variant = 0) {
-      const own = variants[variant]
-      if (message === undefined || own === undefined) return ''
-      const chunks: Uint8Array[] = []
-      for await (const chunk of queuedOf(message, own).open()) chunks.push(chunk)
-      return Buffer.concat(chunks).toString()
-    },
+    bytes,
+    text: async variant => (await bytes(variant)).toString(),
   }
 }

@@ -210,7 +210,7 @@ export async function harness<const P extends readonly AnyPlugin[]>(
       const refused = await upTo(session, 'data', who)
       const replies = refused === undefined ? await feed(session, eml) : [refused]
       await observers.idle()
-      return result(replies, accepted.slice(before), [...traced])
+      return result(replies, accepted.slice(before), [...traced], parts.blobs)
     } finally {
       session.close()
     }
@@ -261,7 +261,7 @@ export async function harness<const P extends readonly AnyPlugin[]>(
       const one = accepted.at(-1)
       if (one === undefined) return outcomes
       for (const variant of one.variants) {
-        const queued = queuedOf(one, variant)
+        const queued = queuedOf(one, variant, parts.blobs)
         for (const target of variant.targets)
           outcomes.set(target.address.raw, await send(queued, deliveryTarget(target)))
       }

@@ -41,9 +41,12 @@ export function traceLines(entries: readonly TraceLine[], since = entries[0]?.at
   )
   return entries.flatMap((entry, i) => [
     heads[i] ?? '',
+    ...(entry.lane === undefined ? [] : [`      lane ${printable(entry.lane)}${by(entry)}`]),
     ...(entry.reason === undefined ? [] : [`      ${printable(entry.reason)}`]),
     ...(entry.edits ?? []).map(edit => `      ${printable(edit)}`),
   ])
 }
+
+const by = ({ via }: TraceLine) => (via === undefined ? '' : `, to ${printable(via)}`)
 
 const seconds = (ms: number) => (ms < 60_000 ? `${(ms / 1000).toFixed(3)}s` : `${Math.round(ms / 1000)}s`)
