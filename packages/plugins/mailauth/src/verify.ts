@@ -1,0 +1,184 @@
+// One message in a worker: DKIM and ARC by the library's verifier, fed chunk by chunk, then DMARC and BIMI. The library
+// hashes every field, but reads only those that it needs and that are of a sane size.
+import { crc32 } from 'node:zlib'
+import { scanHeader } from '@posthorn/mail'
+import { arc as checkArc } from 'mailauth/lib/arc/index.js'
+import { DkimVerifier, type Resolver, type Row, type SignatureHeader } from 'mailauth/lib/dkim/dkim-verifier.js'
+import { arcOf, highestInstance } from './arc.ts'
+import { clip, oneLine } from './clip.ts'
+import { checkDmarc } from './dmarc.ts'
+import type { Bimi } from './keys.ts'
+import { type Ask, LookupError, resolverFor } from './resolver.ts'
+import { dkimOf } from './signatures.ts'
+import type { VerifyJob, VerifyOutcome } from './wire.ts'
+
+/** Octets of a field that the library is to read: its expressions are worse than linear in white space. */
+const longestField = 16_384
+
+/** RFC 8617 §4.2.1: 50 sets of three. */
+const mostArcFields = 150
+
+export class Verification {
+  readonly #job: VerifyJob
+  readonly #ask: Ask
+  readonly #keys: Resolver
+  readonly #verifier: DkimVerifier
+  #rows: Row[] | undefined
+  #more = 0
+  #arcFault: string | undefined
+  #draw = 0
+
+  constructor(job: VerifyJob, ask: Ask) {
+    this.#job = job
+    this.#ask = ask
+    this.#keys = resolverFor('key', ask)
+    this.#verifier = verifierOf(job, this.#keys)
+  }
+
+  /** The first chunk holds the whole header. */
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#rows !== undefined)
+      return this.#verifier.nextChunk(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))
+    const header = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+    const { fields, end, body } = scanHeader(header)
+    this.#rows = fields.map(({ name, start, end }) => ({
+      key: name,
+      casedKey: name,
+      line: header.subarray(start, lineEnd(header, start, end)),
+    }))
+    this.#draw = crc32(header.subarray(0, end)) % 100
+    const original = header.subarray(0, body)
+    await this.#verifier.messageHeaders({ parsed: this.#readable(this.#rows), original })
+    // What is hashed is the whole header: signatures may name fields that the library need not read.
+    this.#verifier.headers = { parsed: this.#rows, original }
+    this.#fetchKeys()
+    if (body < header.length) await this.#verifier.nextChunk(header.subarray(body))
+  }
+
+  async end(): Promise<VerifyOutcome> {
+    if (this.#rows === undefined) await this.write(new Uint8Array())
+    const verifier = this.#verifier
+    const rows = this.#rows ?? []
+    await verifier.finalChunk()
+    const dkim = dkimOf(verifier.results, this.#more)
+    const { dmarc, response } = await checkDmarc(
+      {
+        from: verifier.headerFrom,
+        fromFields: rows.filter(({ key }) => key === 'from').length,
+        spf: this.#job.spf,
+        dkim: dkim.signatures.map(({ result, domain = '' }) => ({ result, domain })),
+        draw: this.#draw,
+      },
+      this.#ask,
+    )
+    const arc = await this.#arc(rows, dmarc.domain)
+    const [address, other] = verifier.headerFrom
+    const author = address === undefined || other !== undefined ? {} : { author: clip(address, 320) }
+    if (!this.#job.bimi) return { dkim, arc, dmarc, ...author }
+    return { dkim, arc, dmarc, ...author, bimi: await this.#bimi(response, rows) }
+  }
+
+  /** The rows that the library reads; the rest is for hashing only. */
+  #readable(rows: readonly Row[]): Row[] {
+    const arcRows = rows.filter(({ key }) => isArc(key))
+    if (arcRows.length > mostArcFields) this.#arcFault = 'more than 50 sets'
+    else if (arcRows.some(({ line }) => line.length > longestField)) this.#arcFault = 'field too large'
+    let signatures = 0
+    return rows.filter(({ key, line }) => {
+      if (isArc(key)) return this.#arcFault === undefined
+      if (key === 'from') return line.length <= longestField
+      if (key !== 'dkim-signature') return false
+      if (line.length <= longestField && signatures++ < this.#job.signatures) return true
+      this.#more++
+      return false
+    })
+  }
+
+  /** All keys are asked for at once, while the body is still on its way. */
+  #fetchKeys(): void {
+    const { keyCache, minBitLength, signatureHeaders } = this.#verifier
+    for (const { type, selector, signingDomain, hashAlgo, skip, invalid } of signatureHeaders) {
+      if (skip !== undefined || invalid !== undefined) continue
+      keyCache
+        .get(type, `${selector}._domainkey.${signingDomain}`, minBitLength, { strict: true, hashAlgo })
+        .catch(() => undefined)
+    }
+  }
+
+  async #arc(rows: readonly Row[], author: string | undefined) {
+    const instance = highestInstance(rows)
+    if (this.#arcFault !== undefined) return { result: 'fail' as const, instance, reason: this.#arcFault }
+    const data = this.#verifier.arc
+    const { minKeyBits, trustedForwarders } = this.#job
+    const { status } = await checkArc(data, { resolver: this.#keys, minBitLength: minKeyBits, strict: true })
+    return arcOf(status, data, instance, author, trustedForwarders)
+  }
+
+  async #bimi(dmarc: unknown, rows: readonly Row[]): Promise<Bimi> {
+    const { bimi } = await import('mailauth/lib/bimi/index.js')
+    const parsed = rows.filter(
+      ({ key, line }) => (key === 'from' || key === 'bimi-selector') && line.length <= longestField,
+    )
+    const found = await bimi({
+      dmarc,
+      headers: { parsed, original: Buffer.alloc(0) },
+      resolver: resolverFor('bimi', this.#ask),
+      strict: true,
+      bimiWithAlignedDkim: false,
+    })
+    if (found === false) return { result: 'skipped', reason: 'no author domain' }
+    const { result, comment, header } = found.status
+    return {
+      result: result as Bimi['result'],
+      ...(header?.d === undefined ? {} : { domain: clip(header.d, 253) }),
+      ...(header?.selector === undefined ? {} : { selector: clip(header.selector, 63) }),
+      ...(found.location === undefined ? {} : { location: oneLine(found.location, 500) }),
+      ...(found.authority === undefined ? {} : { authority: oneLine(found.authority, 500) }),
+      ...(comment === undefined ? {} : { reason: oneLine(comment, 120) }),
+    }
+  }
+}
+
+/** The library's verifier with the size of keys bounded above, and selectors as people write them. */
+function verifierOf({ minKeyBits, maxKeyBits, now }: VerifyJob, resolver: Resolver): DkimVerifier {
+  const verifier = new Verifier({ resolver, minBitLength: minKeyBits, strict: true, curTime: now })
+  const { keyCache } = verifier
+  const bounded = {
+    resolver,
+    async get(...question: Parameters<typeof keyCache.get>) {
+      const key = await keyCache.get(...question)
+      // RFC 8301 §3.2: verifiers need not take keys of more than 4096 bits.
+      if (key.keyType !== 'rsa' || (key.modulusLength ?? 0) <= maxKeyBits) return key
+      throw new LookupError('ELARGEKEY', `RSA key of ${key.modulusLength} bits`)
+    },
+  }
+  verifier.keyCache = bounded
+  verifier.arc.keyCache = bounded
+  return verifier
+}
+
+class Verifier extends DkimVerifier {
+  /** RFC 6376 §3.1 has no underscore in selectors, but senders have, and no verifier refuses them. */
+  override prepareSignature(signature: SignatureHeader): void {
+    const selector = signature.parsed?.s
+    const written = selector?.value
+    if (selector === undefined || typeof written !== 'string' || !written.includes('_')) {
+      super.prepareSignature(signature)
+      return
+    }
+    selector.value = written.replaceAll('_', 'x')
+    super.prepareSignature(signature)
+    selector.value = written
+    signature.selector = written
+  }
+}
+
+const isArc = (key: string) => /^arc-(?:seal|message-signature|authentication-results)$/.test(key)
+
+/** Without the line end that closes the field. */
+function lineEnd(header: Buffer, start: number, end: number): number {
+  let at = end
+  if (at > start && header[at - 1] === 0x0a) at--
+  if (at > start && header[at - 1] === 0x0d) at--
+  return at
+}
