@@ -110,7 +110,7 @@ test('stands in for the resolver in a harness', async () => {
     inject: { dns: Dns },
     setup: ({ services }) => ({
       async connect(session, { signal }) {
-        names.push(...(await services.dns.confirmedNames(session.client.ip, signal)))
+        names.push(...(await services.dns.confirmedNames(session.client?.ip ?? '', signal)))
       },
     }),
   })

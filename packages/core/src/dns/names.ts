@@ -1,6 +1,6 @@
 // Names as questions carry them: A-labels in lower case, no final dot, within the limits of the wire.
 import { isIPv4, isIPv6 } from 'node:net'
-import { domainToASCII } from 'node:url'
+import { canonicalDomain } from '@posthorn/mail'
 import { plainAddress } from '../smtp/networks.ts'
 
 const ascii = /^[\x20-\x7e]+$/
@@ -14,11 +14,10 @@ export function wireName(name: string): string | undefined {
   // A U-label never becomes shorter than its count of characters by so much: what is longer needs no closer look.
   if (text.length === 0 || text.length > 1_000) return undefined
   const labels: string[] = []
-  // RFC 3490 §3.1: these are dots too. Only labels that need it go to domainToASCII: it refuses `_dmarc` nowhere, but `/`
-  // of RFC 2317 names, and would read `0x7f.1` as an address.
+  // RFC 3490 §3.1: these are dots too. ASCII labels stay as they are, `0/25` of a reverse zone too: IDNA is for hosts.
   for (const label of text.split(/[.\u3002\uff0e\uff61]/)) {
-    const plain = ascii.test(label) ? label.toLowerCase() : domainToASCII(label)
-    if (plain.length === 0 || plain.length > 63 || !ascii.test(plain) || plain.includes('.')) return undefined
+    const plain = ascii.test(label) ? label.toLowerCase() : canonicalDomain(label)
+    if (plain === undefined || plain.length > 63) return undefined
     labels.push(plain)
   }
   const wire = labels.join('.')
