@@ -24,6 +24,7 @@ export {
 export { HopMemory } from './smtp/client/memory.ts'
 export type { ClientAuth, Endpoint, NextHop, TlsPolicy, XclientIdentity } from './smtp/client/next-hop.ts'
 export { endpointName, hopKey, hostName, parseEndpoint } from './smtp/client/next-hop.ts'
+export { byPriority } from './smtp/client/order.ts'
 export type { OutcomeContext } from './smtp/client/outcome.ts'
 export { outcomeOf, outcomeOfFailure } from './smtp/client/outcome.ts'
 export type { Lease, PoolLimits, PoolOptions, PoolReport } from './smtp/client/pool.ts'

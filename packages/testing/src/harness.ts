@@ -291,6 +291,7 @@ export async function harness<const P extends readonly AnyPlugin[]>(
     for (const { agent } of generations.current.plan.agents) {
       const route = await agent.route(target, queued, call)
       if (route === undefined) continue
+      if ('kind' in route && (route.kind === 'hold' || route.kind === 'discard')) return route
       if ('kind' in route) return { ...(route as Defer | Reject), scope: 'recipient' }
       let outcome: Outcome = { kind: 'defer', code: 451, enhanced: '4.3.0', text: 'Not reported', scope: 'message' }
       const report = (id: Id, said: Outcome) => {

@@ -127,6 +127,9 @@ export interface TraceLine {
   readonly reason?: string
   readonly ms?: number
   readonly recipient?: string
+  /** Of a delivery: the lane, as the route chose it, and the hop. */
+  readonly lane?: string
+  readonly via?: string
   readonly edits?: readonly string[]
   readonly count?: number
 }

@@ -64,7 +64,8 @@ export class Attempts {
       if (refused.length > 0) {
         if (refused.some(r => routes.get(r.id)?.entry === undefined)) this.#alarm()
         const outcomes = new Map(refused.map(r => [r.id, routes.get(r.id)?.outcome as Outcome]))
-        return await this.#settled(entry, message, refused, outcomes, lane, generation)
+        const by = routes.get(refused[0]?.id ?? '')?.entry?.plugin
+        return await this.#settled(entry, message, refused, outcomes, lane, generation, 0, by)
       }
       sending = true
       return await this.#send(entry, message, lane, generation, release)

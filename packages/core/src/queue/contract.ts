@@ -76,6 +76,9 @@ export interface TraceEntry {
   readonly reason?: string
   readonly ms?: number
   readonly recipient?: string
+  /** Of a delivery: the lane, as the route chose it, and the hop. */
+  readonly lane?: string
+  readonly via?: string
   readonly edits?: readonly string[]
   /** Equal entries of many recipients, folded. */
   readonly count?: number

@@ -37,10 +37,12 @@ export function tell(desk: Desk, block: Block, { fates }: Settled, told: Told): 
       ...(reason !== undefined && { reason }),
       ms: told.ms,
       recipient: recipient.to.raw,
+      lane: told.lane,
+      ...(outcome.via !== undefined && { via: outcome.via }),
     }
     if (fates.length <= listed) entries.push(entry)
     else {
-      const key = `${verdict}\0${reason}`
+      const key = `${verdict}\0${reason}\0${outcome.via}`
       const same = folded.get(key)
       if (same === undefined) folded.set(key, { entry, count: 1 })
       else same.count++
@@ -58,7 +60,9 @@ export function tell(desk: Desk, block: Block, { fates }: Settled, told: Told): 
     ...(first !== undefined &&
       first.fate !== 'delivered' && { reply: `${describe(first.outcome)} ${reasonFor(first.outcome) ?? ''}` }),
   }
-  if (counts.failed || counts.held || counts.dropped) log.warn(fields, 'delivery failed')
+  const byRule = fates.every(({ outcome: { kind } }) => kind === 'hold' || kind === 'discard')
+  if (byRule) log.info(fields, counts.held ? 'held by a rule' : 'dropped by a rule')
+  else if (counts.failed || counts.held || counts.dropped) log.warn(fields, 'delivery failed')
   else log.info(fields, counts.deferred ? 'delivery deferred' : 'delivered')
 }
 
