@@ -65,6 +65,7 @@ test('a plugin comes and goes under traffic: 1,000 messages over 20 connections,
   }
   await workers
   await rig.empty()
+  expect((await rig.status()).queue.messages).toBe(0)
   expect(rig.server.generation.number).toBe(5)
   expect(hop.messages.map(({ from }) => from).sort()).toEqual([...accepted].sort())
   expect(accepted).toHaveLength(1_000)

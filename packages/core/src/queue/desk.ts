@@ -28,6 +28,8 @@ export interface Desk {
   readonly journal: Journal
   readonly leases: Leases
   readonly messages: Messages
+  /** Messages without blocks whose records are being removed. */
+  readonly ending: Set<string>
   readonly throttles: Throttles
   readonly timers: Timers
   readonly tally: Tally
@@ -62,12 +64,19 @@ export function removeMessage(
  * May be called again and by several: it comes to the same. True: it was this call.
  */
 export async function finish(desk: Desk, record: MessageRecord): Promise<boolean> {
-  const { storage, blobs, journal, tally, generation } = desk
+  const { storage, blobs, journal, tally, generation, ending } = desk
   for await (const batch of storage.range({ ...blocksOf(record.id), limit: 1 })) if (batch.length > 0) return false
   if ((await storage.get(messageKey(record.id))) === undefined) return false
-  const ops: Op[] = []
-  removeMessage(record, blobs, ops, generation().config.queue, true)
-  if (!(await journal.write(ops, false, undefined))) return false
-  tally.messages--
-  return true
+  // Of several at the same time only one counts.
+  if (ending.has(record.id)) return false
+  ending.add(record.id)
+  try {
+    const ops: Op[] = []
+    removeMessage(record, blobs, ops, generation().config.queue, true)
+    if (!(await journal.write(ops, false, undefined))) return false
+    tally.messages--
+    return true
+  } finally {
+    ending.delete(record.id)
+  }
 }

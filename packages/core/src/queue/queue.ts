@@ -105,6 +105,7 @@ export class Queue implements QueueIntake {
       journal: this.#journal,
       leases: this.#leases,
       messages: new Messages(storage, blobs),
+      ending: new Set(),
       throttles: this.#throttles,
       timers: new Timers(clock),
       tally: this.tally,
@@ -134,6 +135,7 @@ export class Queue implements QueueIntake {
    */
   async start(): Promise<void> {
     const { storage } = this.#options
+    this.#recovery.start()
     for (const [lane, pause] of await loadPauses(storage)) this.#scheduler.pause(lane, pause)
     this.#scheduler.start()
     await this.#leases.open()
@@ -147,7 +149,6 @@ export class Queue implements QueueIntake {
     }
     this.#aging.start()
     this.#held.start()
-    this.#recovery.start()
   }
 
   /**

@@ -17,30 +17,44 @@ export class Recovery {
   readonly #found: (block: Block) => void
   #stopped = false
   #wake: (() => void) | undefined
+  #blocks: AsyncIterator<readonly Entry[]> | undefined
 
   constructor(desk: Desk, found: (block: Block) => void) {
     this.#desk = desk
     this.#found = found
   }
 
+  /**
+   * Before anything is delivered: what is counted is the store as it is now, and whatever is written from here on counts
+   * itself. Under way, a write is in the store a moment before it is in the counts, and they would be wrong for good.
+   */
   start(): void {
-    this.#desk.clock.after(startAfter, () => void this.run().catch(error => this.#failed(error)))
+    const { storage, clock } = this.#desk
+    this.#blocks = storage.range({ gte: 'r/', lt: 'r0' })[Symbol.asyncIterator]()
+    const first = this.#blocks.next()
+    // Told of when it is looked at.
+    first.catch(() => {})
+    clock.after(startAfter, () => void this.#run(first).catch(error => this.#failed(error)))
   }
 
   stop(): void {
     this.#stopped = true
     this.#wake?.()
+    void this.#blocks?.return?.()
   }
 
   /** One pass over all records. */
-  async run(): Promise<void> {
+  async #run(first: Promise<IteratorResult<readonly Entry[]>>): Promise<void> {
     const { storage, tally, log } = this.#desk
     const counted = { messages: 0, blocks: 0, rebuilt: 0, missing: 0, orphans: 0 }
-    // What is written from here on counts itself; the range shows the store as it is now.
-    const before = { messages: tally.messages, recipients: { ...tally.recipients } }
     let last = ''
     let lastExists = true
-    for await (const batch of storage.range({ gte: 'r/', lt: 'r0' })) {
+    for (
+      let next = await first;
+      next.done !== true;
+      next = await (this.#blocks as AsyncIterator<readonly Entry[]>).next()
+    ) {
+      const batch = next.value
       for (let i = 0; i < batch.length; i += step) {
         for (const entry of batch.slice(i, i + step)) {
           if (this.#stopped) return
@@ -60,10 +74,6 @@ export class Recovery {
         await this.#pause()
       }
     }
-    tally.messages -= before.messages
-    for (const key of Object.keys(before.recipients) as (keyof typeof before.recipients)[]) {
-      tally.recipients[key] -= before.recipients[key]
-    }
     await this.#orphans(counted)
     tally.complete = true
     if (counted.rebuilt + counted.missing + counted.orphans > 0) log.warn(counted, 'the queue was checked and repaired')
@@ -82,6 +92,7 @@ export class Recovery {
   }
 
   async #rebuild(block: Block, [key, value]: Entry, counted: { rebuilt: number }): Promise<void> {
+    if (!(await this.#same(key, value))) return
     const ops: Parameters<typeof putBlock>[1] = []
     putBlock(block, ops)
     // Only if it is still what was read: a delivery may have ended meanwhile.
@@ -96,14 +107,19 @@ export class Recovery {
   }
 
   async #missing(block: Block, [key, value]: Entry, counted: { missing: number; messages: number }): Promise<void> {
-    const { storage, log } = this.#desk
-    const now = await storage.get(key)
-    if (now === undefined || Buffer.compare(now, value) !== 0) return
+    const { log } = this.#desk
+    if (!(await this.#same(key, value))) return
     counted.missing++
     counted.messages--
     this.#desk.tally.messages--
     const recipients = block.recipients.map(recipient => recipient.to.raw).slice(0, 20)
     log.error({ id: block.id, recipients }, 'a message record is missing: mail to these was lost; run posthorn fsck')
+  }
+
+  /** Nothing happened to it since the pass began. */
+  async #same(key: string, value: Uint8Array): Promise<boolean> {
+    const now = await this.#desk.storage.get(key)
+    return now !== undefined && Buffer.compare(now, value) === 0
   }
 
   /** Messages whose blocks are all done: a crash came between. */
