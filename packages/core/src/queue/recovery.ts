@@ -40,7 +40,8 @@ export class Recovery {
   stop(): void {
     this.#stopped = true
     this.#wake?.()
-    void this.#blocks?.return?.()
+    // The store may be closed before it.
+    this.#blocks?.return?.().catch(() => {})
   }
 
   /** One pass over all records. */
