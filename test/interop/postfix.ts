@@ -5,6 +5,7 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { greeted } from '../../bench/contender.ts'
+import { until } from './mailbox.ts'
 import { program } from './needs.ts'
 import { succeed } from './program.ts'
 
@@ -65,11 +66,22 @@ export interface RunningPostfix {
   log(): string
   /** Runs `postfix <command>`: start, stop, flush. */
   command(name: string): Promise<unknown>
+  /** Whether its own queue is empty. */
+  empty(): Promise<boolean>
   /** Waits until it greets. */
   ready(): Promise<void>
   /** All its processes end at once, wherever they are: what they had under way is cut. */
-  crash(): void
+  crash(): Promise<void>
   stop(): Promise<void>
+}
+
+/** Whether a process, or with a minus a group of them, lives. */
+function there(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
 }
 
 /** Makes a Postfix in `folder`, which its own users can pass through, with `settings` for main.cf, and starts it. */
@@ -96,7 +108,7 @@ export async function startPostfix(
   const pid = () => Number(readFileSync(join(folder, 'queue/pid/master.pid'), 'utf8'))
   const alive = () => {
     try {
-      return process.kill(pid(), 0)
+      return there(pid())
     } catch {
       return false
     }
@@ -121,9 +133,18 @@ export async function startPostfix(
     pid,
     log,
     command,
+    empty: async () =>
+      (await succeed(program('postqueue') as string, ['-c', config, '-p'])).out.startsWith('Mail queue is empty'),
     ready,
     // Its master leads a process group, in which all its daemons are.
-    crash: () => void process.kill(-pid(), 'SIGKILL'),
+    async crash() {
+      const group = -pid()
+      process.kill(group, 'SIGKILL')
+      await until(
+        () => !there(group),
+        () => `processes of the group ${-group} live on`,
+      )
+    },
     stop,
   }
 }
