@@ -82,6 +82,17 @@ export function fieldValues(header: Header, name: string): readonly string[] {
   return values
 }
 
+/** The header at the start of a stream of octets, its empty line included; all of the stream where it has none. */
+export async function headerOf(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  let header: Uint8Array = new Uint8Array(0)
+  for await (const chunk of stream) {
+    header = header.length === 0 ? chunk : Buffer.concat([header, chunk])
+    const { body, end } = scanHeader(header)
+    if (body > end) return header.subarray(0, body)
+  }
+  return header
+}
+
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

@@ -3,12 +3,24 @@ export { addressKey, formatAddress, needsSmtputf8, parseAddress, parsePath, same
 export type { AuthResult, AuthResults } from './authres.ts'
 export { authservIdOf, claimsAuthserv, formatAuthResults, parseAuthResults, sameAuthserv } from './authres.ts'
 export { formatDate } from './date.ts'
+export { RelaxedBodyHash } from './dkim-body.ts'
+export type { SignedField } from './dkim-header.ts'
+export {
+  foldedBase64,
+  foldedTag,
+  relaxedField,
+  relaxedFields,
+  relaxedOwn,
+  relaxedText,
+  signedFields,
+  tagList,
+} from './dkim-header.ts'
 export { canonicalDomain, isAscii, unicodeDomain } from './domain.ts'
 export type { FormattedReport, Report, ReportAction, ReportedRecipient } from './dsn.ts'
 export { formatReport } from './dsn.ts'
 export { FieldError, foldField } from './field.ts'
 export type { Header, HeaderField } from './header.ts'
-export { fieldValues, scanHeader, unfold } from './header.ts'
+export { fieldValues, headerOf, scanHeader, unfold } from './header.ts'
 export type { HeaderLimits } from './header-counter.ts'
 export { HeaderCounter } from './header-counter.ts'
 export type { Malformed } from './malformed.ts'

@@ -7,11 +7,12 @@ import type { AcceptedTarget } from '../queue/contract.ts'
 import type { State } from '../state.ts'
 
 export function deliveryTarget(target: Omit<AcceptedTarget, 'refused'>): DeliveryTarget {
-  const { id, address, notify, orcpt, state } = target
+  const { id, address, original, notify, orcpt, state } = target
   return {
     id: id as Id,
     address,
     state: committedState(state),
+    ...(original === undefined ? {} : { original }),
     ...(notify === undefined ? {} : { notify }),
     ...(orcpt === undefined ? {} : { orcpt }),
   }

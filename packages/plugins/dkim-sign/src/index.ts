@@ -1,13 +1,13 @@
 // Signs what we send: what authenticated users submit, and the reports that we make ourselves. The body is hashed as it
 // comes in; the header is signed when it is final.
-import { createPrivateKey } from 'node:crypto'
-import { definePlugin, duration, messageState, Place, PosthornError, type Queued, secret } from '@posthorn/core'
-import { canonicalDomain, scanHeader } from '@posthorn/mail'
+import { definePlugin, duration, messageState, Place, secret } from '@posthorn/core'
+import { headerOf, RelaxedBodyHash, scanHeader } from '@posthorn/mail'
 import * as z from 'zod'
 import { authorDomain } from './author.ts'
-import { RelaxedBodyHash } from './canonical-body.ts'
-import { readRing, ringDomains, ringFolder } from './key-ring.ts'
-import { dkimSignature, type SigningKey } from './signature.ts'
+import { ringFolder } from './key-ring.ts'
+import { DkimKeys } from './keys.ts'
+import { dkimSignature } from './signature.ts'
+import { loadKeys } from './signing-keys.ts'
 
 // RFC 6376 §5.4.1, and the list fields; what a reader sees is also protected from additions.
 const signed = [
@@ -84,10 +84,12 @@ export default definePlugin({
   name: 'dkim-sign',
   schema,
   inject: { place: Place },
-  async setup({ services, log }, options) {
+  provides: [DkimKeys],
+  async setup({ services, log, provide }, options) {
     const keys = await loadKeys(ringFolder(services.place.data), options.keys)
     if (keys.size === 0)
       log.warn({}, 'no DKIM keys: nothing is signed; make some with `posthorn dkim generate <domain>`')
+    provide(DkimKeys, keys)
     const oversign = new Set(options.oversign.filter(name => options.headers.includes(name)))
     return {
       data: {
@@ -113,9 +115,9 @@ export default definePlugin({
         async handler(final, _to, call) {
           const hash = final.get(bodyHash)
           const [author] = final.header('From')
-          const own = author === undefined ? [] : keysFor(keys, authorDomain(author))
+          const own = author === undefined ? [] : keys.of(authorDomain(author) ?? '')
           if (hash === undefined || own.length === 0) return
-          const header = await headerOf(final)
+          const header = await headerOf(final.open({ start: 0, end: mostHeader }))
           const signature = {
             headers: options.headers,
             oversign,
@@ -130,49 +132,3 @@ export default definePlugin({
     }
   },
 })
-
-async function loadKeys(
-  folder: string,
-  configured: readonly { domain: string; selector: string; key: string }[],
-): Promise<ReadonlyMap<string, readonly SigningKey[]>> {
-  const keys = new Map<string, SigningKey[]>()
-  const add = (key: SigningKey) => keys.set(key.domain, [...(keys.get(key.domain) ?? []), key])
-  for (const domain of await ringDomains(folder)) {
-    for (const { state, selector, privateKey } of await readRing(folder, domain)) {
-      if (state === 'active') add({ domain, selector, key: createPrivateKey(privateKey) })
-    }
-  }
-  for (const { domain, selector, key } of configured) {
-    const canonical = canonicalDomain(domain)
-    try {
-      if (canonical === undefined) throw new Error('not a domain name')
-      add({ domain: canonical, selector, key: createPrivateKey(key) })
-    } catch (error) {
-      throw new PosthornError('POSTHORN_DKIM_KEY', `the DKIM key ${selector} of ${domain} cannot be used`, {
-        fix: 'Give a domain name and a private key in PEM: RSA of 2048 bits, or Ed25519.',
-        cause: error,
-      })
-    }
-  }
-  return keys
-}
-
-/** The author's domain signs, or the nearest above it that has keys: aligned for DMARC in its relaxed mode. */
-function keysFor(keys: ReadonlyMap<string, readonly SigningKey[]>, author: string | undefined): readonly SigningKey[] {
-  for (let domain = author ?? ''; domain.includes('.'); domain = domain.slice(domain.indexOf('.') + 1)) {
-    const own = keys.get(domain)
-    if (own !== undefined) return own
-  }
-  return []
-}
-
-/** The header as it will be sent, from the head that we write and what was received. */
-async function headerOf(final: Queued): Promise<Uint8Array> {
-  let header: Uint8Array = new Uint8Array(0)
-  for await (const chunk of final.open({ start: 0, end: mostHeader })) {
-    header = header.length === 0 ? chunk : Buffer.concat([header, chunk])
-    const { body, end } = scanHeader(header)
-    if (body > end) return header.subarray(0, body)
-  }
-  return header
-}

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { RelaxedBodyHash } from '../src/canonical-body.ts'
+import { RelaxedBodyHash } from '../src/dkim-body.ts'
 
 /** RFC 6376 §3.4.4, as it reads. */
 function reference(body: string): string {
