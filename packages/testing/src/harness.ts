@@ -7,6 +7,8 @@ import {
   type Credentials,
   type Defer,
   type DeliveryTarget,
+  Dns,
+  DnsAdvice,
   type Id,
   type Log,
   type Mailbox,
@@ -38,6 +40,7 @@ import {
 } from '@posthorn/core/runtime'
 import { isMalformed, type MailParams, parsePath, type Reply } from '@posthorn/mail'
 import { type FakeClock, fakeClock } from './fake-clock.ts'
+import { fakeDns } from './fake-dns.ts'
 import { feed, queuedOf, type Result, result } from './harness-message.ts'
 import { memoryBlobs } from './memory-blobs.ts'
 import { memoryStorage } from './memory-storage.ts'
@@ -125,6 +128,8 @@ export async function harness<const P extends readonly AnyPlugin[]>(
     [Blobs, blobs],
     [Place, { data: tmpdir() }],
     [MeterToken, meter],
+    [Dns, fakeDns()],
+    [DnsAdvice, { add: () => () => {} }],
     [Submission, submission],
     ...(setup.services ?? []),
   ])

@@ -40,10 +40,13 @@ const setupTimeout = 10_000
 const isCore = (token: Token<any>) => token.name.startsWith('core/') && !Object.hasOwn(standardHints, token.name)
 
 /**
- * Plans a configuration.
+ * Plans a configuration. `given`: services that are what they say; all others are inert.
  * @throws PosthornErrors what would stop the start: missing services, cycles, bad hooks
  */
-export async function dryPlan(loaded: LoadedConfig): Promise<DryPlan> {
+export async function dryPlan(
+  loaded: LoadedConfig,
+  given: readonly (readonly [Token<any>, unknown])[] = [],
+): Promise<DryPlan> {
   const entries = loaded.config.plugins.map((settings, rank): Entry => {
     const own = loaded.plugins[rank] as LoadedPlugin
     return { name: settings.as ?? own.plugin.name, plugin: own.plugin, at: settings.at, rank, loaded: own }
@@ -66,7 +69,7 @@ export async function dryPlan(loaded: LoadedConfig): Promise<DryPlan> {
   for (const entry of order) {
     // Opening is all that a store's setup is for; it has no hooks.
     if (entry.plugin.provides?.some(token => token.name === Storage.name)) continue
-    const result = await setUp(entry, loaded)
+    const result = await setUp(entry, loaded, given)
     if ('table' in result) tables.set(entry, result.table)
     else if (result.error instanceof PosthornError) errors.push(result.error)
     else unknown.push({ name: entry.name, reason: result.error.message })
@@ -89,7 +92,11 @@ export async function dryPlan(loaded: LoadedConfig): Promise<DryPlan> {
   }
 }
 
-async function setUp(entry: Entry, loaded: LoadedConfig): Promise<{ table: HookTable } | { error: Error }> {
+async function setUp(
+  entry: Entry,
+  loaded: LoadedConfig,
+  given: readonly (readonly [Token<any>, unknown])[],
+): Promise<{ table: HookTable } | { error: Error }> {
   const { plugin, name, at } = entry
   const disposer = new Disposer(systemClock)
   const over = new Aborter()
@@ -98,6 +105,7 @@ async function setUp(entry: Entry, loaded: LoadedConfig): Promise<{ table: HookT
   try {
     for (const token of Object.values(plugin.inject ?? {})) services.provide(token as never, inert as never)
     services.provide(Place, { data: loaded.config.data })
+    for (const [token, value] of given) services.provide(token, value)
     const { value } = await checkOptions(plugin.schema, settings?.options, name, at, undefined)
     const shared = new InertRegistry()
     const setup = makeSetup({ plugin, name, log: silentLog, services, shared, disposer, over })

@@ -142,6 +142,15 @@ export interface FollowEnd {
   readonly state: 'gone' | 'held' | 'deferred' | 'unknown'
 }
 
+/** `dns.resolve { name, type }`: what the server's own resolver says; records as in a zone file. */
+export interface DnsFound {
+  readonly status: 'ok' | 'nodata' | 'nxdomain'
+  readonly records: readonly string[]
+  readonly name: string
+  readonly secure: boolean
+  readonly ttl: number
+}
+
 /** `reload` */
 export interface Reloaded {
   readonly generation: number

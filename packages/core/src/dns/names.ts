@@ -14,7 +14,7 @@ export function wireName(name: string): string | undefined {
   // A U-label never becomes shorter than its count of characters by so much: what is longer needs no closer look.
   if (text.length === 0 || text.length > 1_000) return undefined
   const labels: string[] = []
-  // RFC 3490 §3.1: these are dots too. ASCII labels stay as they are, `0/25` of a reverse zone too: IDNA is for hosts.
+  // Unicode has more dots (UTS 46 §4). ASCII labels stay as they are, `0/25` of a reverse zone too: IDNA is for hosts.
   for (const label of text.split(/[.\u3002\uff0e\uff61]/)) {
     const plain = ascii.test(label) ? label.toLowerCase() : canonicalDomain(label)
     if (plain === undefined || plain.length > 63) return undefined

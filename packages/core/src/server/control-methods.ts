@@ -1,8 +1,10 @@
 // What the running server answers on its control socket: status, reload, the queue, traces.
 import * as z from 'zod'
 import { formatListen } from '../config/listeners.ts'
-import type { FollowEnd, QueueFilter, Reloaded, Status, Trace } from '../control/contract.ts'
+import type { DnsFound, FollowEnd, QueueFilter, Reloaded, Status, Trace } from '../control/contract.ts'
 import type { ControlMethod } from '../control/server.ts'
+import { dnsFacts } from '../dns/facts.ts'
+import { presentRecord } from '../dns/present.ts'
 import { PosthornError } from '../errors.ts'
 import type { TraceEntry } from '../queue/contract.ts'
 import type { QueueAction } from '../queue/operations.ts'
@@ -28,6 +30,11 @@ const action = z.discriminatedUnion('kind', [
 ])
 const apply = z.strictObject({ action, id: z.string().optional(), filter: filter.optional() })
 const backup = z.strictObject({ target: z.string().startsWith('/') })
+const domains = z.strictObject({ domains: z.array(z.string().max(255)).max(1_000).optional() })
+const question = z.strictObject({
+  name: z.string().max(255),
+  type: z.enum(['A', 'AAAA', 'MX', 'TXT', 'PTR', 'CNAME', 'NS', 'SOA', 'SRV', 'TLSA', 'CAA']),
+})
 const lane = z.strictObject({ lane: z.string().min(1), reason: z.string().default('by an operator') })
 
 /** How often a follower looks whether the message is still under way. */
@@ -75,6 +82,16 @@ export function controlMethods(server: Posthorn): Readonly<Record<string, Contro
       throw new PosthornError('POSTHORN_TRACE_UNKNOWN', `no trace of ${asked}`, {
         fix: 'Traces are kept as long as `trace.keep` says; ids stand in the log and in the reply to the message.',
       })
+    },
+    async dns(params) {
+      const { generation, advice } = server
+      const names = generation.plugins.map(({ name }) => name)
+      return dnsFacts(generation.config, advice.of(names), read(domains, params ?? {}).domains)
+    },
+    async 'dns.resolve'(params, _emit, signal): Promise<DnsFound> {
+      const { name, type } = read(question, params)
+      const { records, ...answer } = await server.dns.resolve(name, type, signal)
+      return { ...answer, records: records.map(record => presentRecord(type, record)) }
     },
     follow: (params, emit, signal) => follow(server, read(id, params).id, emit, signal),
   }

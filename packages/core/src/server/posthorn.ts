@@ -9,6 +9,9 @@ import { selfSigned } from '../boot/self-signed.ts'
 import { type Clock, systemClock } from '../clock.ts'
 import { formatListen } from '../config/listeners.ts'
 import { ControlServer } from '../control/server.ts'
+import { Dns } from '../dns/contract.ts'
+import { DnsAdvice, DnsAdviceRegistry } from '../dns/records.ts'
+import { DnsResolver } from '../dns/resolver.ts'
 import { PosthornError } from '../errors.ts'
 import { Observers } from '../hooks/observers.ts'
 import { hookRuntime } from '../hooks/run.ts'
@@ -60,6 +63,8 @@ export class Posthorn {
   readonly #counts: Counts
   readonly #background: Background
   readonly #observers: Observers
+  readonly #dns: DnsResolver
+  readonly #advice = new DnsAdviceRegistry()
   readonly #generations: Generations
   readonly #control: ControlServer
   readonly #started: number
@@ -98,6 +103,7 @@ export class Posthorn {
     this.#started = this.#clock.now()
     this.#counts = countsOn(this.#meter)
     this.#background = new Background(this.#log)
+    this.#dns = new DnsResolver({ config: config.dns, clock: this.#clock, log: this.#log, meter: this.#meter })
     const runtime = hookRuntime(this.#clock)
     this.#observers = new Observers(runtime, this.#log)
     const submission: Submission = {
@@ -114,6 +120,8 @@ export class Posthorn {
       services: [
         [Place, { data: config.data }],
         [MeterToken, this.#meter],
+        [Dns, this.#dns],
+        [DnsAdvice, this.#advice],
         [Submission, submission],
       ],
       activate: (next, previous) => this.#activate(next, previous),
@@ -131,6 +139,12 @@ export class Posthorn {
 
   get generation(): Generation {
     return this.#generations.current
+  }
+  get dns(): Dns {
+    return this.#dns
+  }
+  get advice(): DnsAdviceRegistry {
+    return this.#advice
   }
   get queue(): Queue {
     return this.#live.queue
@@ -182,6 +196,7 @@ export class Posthorn {
       })
     }
     const generation = await this.#generations.reload(await withCertificate(loaded, this.#clock.now()))
+    this.#dns.configure(loaded.config.dns)
     this.#reloaded = this.#clock.now()
     this.#file = loaded.file
     this.#live.queue.reloaded()
@@ -288,6 +303,7 @@ export class Posthorn {
     await this.#background.idle()
     await running?.traces.close()
     await this.#generations.close(0, within)
+    this.#dns.close()
     this.#counts.close()
     this.#ownLog?.close()
   }

@@ -1,6 +1,6 @@
 // Which domains are ours, and which recipients exist in them. Accepts those, refuses the others of our domains, and is
 // silent on the rest of the world.
-import { definePlugin, type Mailbox, type Recipient, reject } from '@posthorn/core'
+import { DnsAdvice, definePlugin, type Mailbox, type Recipient, reject } from '@posthorn/core'
 import { canonicalDomain, isMalformed, parseAddress, sameAddress } from '@posthorn/mail'
 import * as z from 'zod'
 import { Domains } from './keys.ts'
@@ -54,10 +54,13 @@ const schema = z.strictObject({
 export default definePlugin({
   name: 'domains',
   schema,
+  inject: { advice: DnsAdvice },
   provides: [Domains],
-  setup({ provide }, { domains, postmaster }) {
+  setup({ provide, services, name, onDispose }, { domains, postmaster }) {
     const [first = ''] = domains.keys()
-    provide(Domains, { has: domain => domain === '' || domains.has(domain) })
+    const list = () => [...domains.keys()]
+    provide(Domains, { has: domain => domain === '' || domains.has(domain), list })
+    onDispose(services.advice.add({ from: name, domains: list }))
 
     const exists = ({ local, domain }: Mailbox): boolean => {
       const known = domains.get(domain)
