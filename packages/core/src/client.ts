@@ -18,6 +18,7 @@ export {
   laneShape,
   nextHops,
   poolKey,
+  tlsModes,
   tlsPolicy,
   tlsShape,
 } from './smtp/client/hop-options.ts'

@@ -79,6 +79,8 @@ export interface Hold {
 }
 
 export interface DeliveryAgent {
+  /** Keeps what REQUIRETLS asks for (RFC 8689): listeners offer it where an agent does. */
+  readonly requireTls?: true
   /** First answer wins, in plugin order; asked again whenever the target falls due. No I/O that can hang: resolve MX in `send`. */
   route(to: DeliveryTarget, message: Queued, call: Call): Awaitable<Route | Defer | Reject | Discard | Hold | undefined>
   limits?(lane: string): Awaitable<LaneLimits>

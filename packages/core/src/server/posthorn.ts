@@ -269,6 +269,7 @@ export class Posthorn {
       pipeline: createPipeline(parts),
       log: this.#log,
       clock: this.#clock,
+      requireTls: () => current().plan.agents.some(({ agent }) => agent.requireTls === true),
       certificates: {
         contextFor: (servername, listener) => current().get(Certificates)?.contextFor(servername, listener),
       },

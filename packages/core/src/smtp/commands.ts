@@ -90,7 +90,7 @@ export function keywords(connection: Connection): readonly string[] {
   // RFC 9422
   offered.push(`LIMITS RCPTMAX=${limits.recipients} MAILMAX=${limits.messagesPerConnection}`)
   // RFC 8689 §2: over TLS only, and only by those who can keep the promise.
-  if (connection.secure && shared.requireTls) offered.push('REQUIRETLS')
+  if (connection.secure && shared.requireTls()) offered.push('REQUIRETLS')
   if (mayXclient(connection)) offered.push('XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT')
   return offered
 }

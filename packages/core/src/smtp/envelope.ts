@@ -47,7 +47,7 @@ export function mail(connection: Connection, argument: string): Awaitable<Reply>
   // RFC 5321 §4.1.1.11: what is not offered is not understood.
   if (Object.keys(params.other).length > 0) return replies.unknownParameter
   if (params.body === 'binarymime' && !listener.binarymime) return replies.unknownParameter
-  if (params.requireTls && !shared.requireTls) return replies.unknownParameter
+  if (params.requireTls && !shared.requireTls()) return replies.unknownParameter
   if (params.requireTls && !connection.secure) return replies.requireTlsRefused
   // RFC 1870 §6.1
   if (params.size !== undefined && params.size > limits.messageSize) return replies.tooLarge

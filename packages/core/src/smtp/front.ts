@@ -22,7 +22,7 @@ export interface Shared {
   readonly inflight: Inflight
   readonly admission: Admission
   /** REQUIRETLS can be honoured (RFC 8689): there is an outbound side that keeps it. */
-  readonly requireTls: boolean
+  readonly requireTls: () => boolean
   /** Octets of one message in memory at most. */
   bodyMemory: number
   /** The process is ending: no new transactions. */

@@ -22,8 +22,8 @@ export interface ListenerSetOptions {
   readonly clock?: Clock
   /** Asked for a certificate before the files of the configuration, with the generation of the moment. */
   readonly certificates?: Certificates
-  /** Offer REQUIRETLS: only where something outbound can keep the promise. */
-  readonly requireTls?: boolean
+  /** Offer REQUIRETLS: only where something outbound can keep the promise. Asked at each EHLO and MAIL. */
+  readonly requireTls?: () => boolean
 }
 
 const tick = 1000
@@ -54,7 +54,7 @@ export class ListenerSet {
       clock: options.clock ?? systemClock,
       inflight: new Inflight(0),
       admission: new Admission(0),
-      requireTls: options.requireTls ?? false,
+      requireTls: options.requireTls ?? (() => false),
       bodyMemory: 0,
       draining: false,
       connections,

@@ -167,7 +167,7 @@ test('what MAIL and RCPT refuse', async () => {
 })
 
 test('REQUIRETLS where it can be honoured, and only over TLS', async () => {
-  await using rig = await Rig.start({}, { set: { requireTls: true } })
+  await using rig = await Rig.start({}, { set: { requireTls: () => true } })
   await using client = await rig.connect()
   await client.speak(`
     ${hello}

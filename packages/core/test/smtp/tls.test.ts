@@ -15,7 +15,7 @@ test('STARTTLS: the session begins anew', async () => {
   await using files = await inFiles({ good: goodCertificate })
   await using rig = await Rig.start(
     { tls: 'starttls', requireTls: true },
-    { config: { tls: { ...settings, default: files.good } }, set: { requireTls: true } },
+    { config: { tls: { ...settings, default: files.good } }, set: { requireTls: () => true } },
   )
   await using client = await rig.connect()
   await client.expect('220 *')

@@ -29,7 +29,8 @@ const unsent = (code: Unsent['code'], enhanced: string, text: string): Unsent =>
 export function lacking(peer: Offers, params: MailParams, from: Mailbox | null, size: number): Unsent | undefined {
   const { keywords } = peer
   // RFC 8689 §4.2.1: over TLS with a verified certificate, to a server that passes the demand on; else the message returns.
-  if (params.requireTls && !(peer.secured?.verified && keywords.has('REQUIRETLS'))) {
+  // A report goes as it can (§5): it carries no more than its sender has to know.
+  if (params.requireTls && from !== null && !(peer.secured?.verified && keywords.has('REQUIRETLS'))) {
     return unsent(550, '5.7.30', 'REQUIRETLS is asked for, and the next hop cannot promise it')
   }
   // RFC 1870 §6.1: a server's limit of 0 is none.
