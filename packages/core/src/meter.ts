@@ -40,7 +40,7 @@ export class Meter {
     const series = new Map<string, { labels: readonly string[]; value: number }>()
     this.#add({ name, help, labels, kind: 'counter', samples: () => series.values() })
     return (values, n = 1) => {
-      const one = find(series, values, () => ({ labels: values, value: 0 }))
+      const one = find(series, values, labels => ({ labels, value: 0 }))
       one.value += n
     }
   }
@@ -55,7 +55,11 @@ export class Meter {
     const series = new Map<string, { labels: readonly string[]; counts: number[]; sum: number }>()
     this.#add({ name, help, labels, kind: 'histogram', bounds, samples: () => series.values() })
     return (values, observed) => {
-      const make = () => ({ labels: values, counts: new Array<number>(bounds.length + 1).fill(0), sum: 0 })
+      const make = (own: readonly string[]) => ({
+        labels: own,
+        counts: new Array<number>(bounds.length + 1).fill(0),
+        sum: 0,
+      })
       const one = find(series, values, make)
       let bucket = 0
       while (bucket < bounds.length && observed > (bounds[bucket] as number)) bucket++
@@ -76,15 +80,20 @@ export class Meter {
 
 type Values<L extends readonly string[]> = { readonly [I in keyof L]: string }
 
-function find<T>(series: Map<string, T>, values: readonly string[], make: () => T): T {
+function find<T>(series: Map<string, T>, values: readonly string[], make: (labels: readonly string[]) => T): T {
   const key = values.length === 1 ? (values[0] as string) : values.join('\0')
   let one = series.get(key)
   if (one === undefined) {
-    if (series.size >= mostSeries) return series.values().next().value as T
-    one = make()
-    series.set(key, one)
+    const full = series.size >= mostSeries
+    if (full) one = series.get(overflow)
+    if (one !== undefined) return one
+    one = make(full ? values.map(() => 'other') : values)
+    series.set(full ? overflow : key, one)
   }
   return one
 }
+
+/** No label value has a NUL at its start. */
+const overflow = '\0other'
 
 export const MeterToken = token<Meter>('core/meter')
