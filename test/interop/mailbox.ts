@@ -42,8 +42,3 @@ export async function delivered(maildir: string, count: number, patience?: numbe
 /** The header of a message, unfolded: `Received: from …` in one line. */
 export const headerOf = (message: string): string =>
   (message.split(/\r?\n\r?\n/, 1)[0] as string).replace(/\r?\n[ \t]+/g, ' ')
-/** The body of a message, as text of octets. */
-export const bodyOf = (message: string): string => {
-  const end = /\r?\n\r?\n/.exec(message)
-  return end === null ? '' : message.slice(end.index + end[0].length)
-}
