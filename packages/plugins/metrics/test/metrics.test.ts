@@ -6,8 +6,10 @@ import { expect, it } from 'vitest'
 /** Starts the plugin on a free port around a meter; `log` says which. */
 async function start(meter: Meter, path = '/metrics') {
   const h = await harness([metrics], { options: [{ port: 0, path }], services: [[MeterToken, meter]] })
-  const line = h.log.find(({ message }) => message === 'metrics')
-  return { h, url: (line?.fields as { address: string }).address }
+  const [line] = h.log.filter(({ message }) => message === 'metrics')
+  if (line === undefined) throw new Error('the plugin did not say where it listens')
+  const { address } = line.fields as { address: string }
+  return { h, url: address }
 }
 
 const scrape = async (url: string) => (await fetch(url)).text()
