@@ -22,6 +22,7 @@ declare module 'mailauth/lib/dkim/dkim-verifier.js' {
   }
   export interface SignatureHeader {
     type: string
+    original: Buffer
     parsed?: Record<string, { value: unknown } | undefined>
     selector?: string
     signingDomain?: string
@@ -51,6 +52,7 @@ declare module 'mailauth/lib/dkim/dkim-verifier.js' {
   export interface ArcSet {
     i: number
     'arc-seal'?: SignatureHeader
+    'arc-message-signature'?: SignatureHeader
     'arc-authentication-results'?: { original: Buffer }
   }
   export class DkimVerifier {

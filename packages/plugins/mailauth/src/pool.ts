@@ -140,7 +140,7 @@ class Lane {
     }
     return {
       write: chunk => {
-        gathered.push(chunk.slice())
+        gathered.push(new Uint8Array(chunk))
         size += chunk.length
         return size < chunkSize ? undefined : flush()
       },
@@ -247,6 +247,9 @@ class Lane {
       case 'failed':
         this.#options.log.error({ why: message.why }, 'a message could not be checked; it gets temperror')
         this.#settle(message.job)?.fail(new JobFailed(message.why))
+        break
+      case 'stray':
+        this.#options.log.warn({ why: message.why }, 'a worker dropped a failure that no message waits for')
     }
   }
 

@@ -48,9 +48,7 @@ export class Verification {
     }))
     this.#draw = crc32(header.subarray(0, end)) % 100
     const original = header.subarray(0, body)
-    await this.#verifier.messageHeaders({ parsed: this.#readable(this.#rows), original })
-    // What is hashed is the whole header: signatures may name fields that the library need not read.
-    this.#verifier.headers = { parsed: this.#rows, original }
+    await this.#read(this.#rows, original)
     this.#fetchKeys()
     if (body < header.length) await this.#verifier.nextChunk(header.subarray(body))
   }
@@ -78,15 +76,41 @@ export class Verification {
     return { dkim, arc, dmarc, ...author, bimi: await this.#bimi(response, rows) }
   }
 
-  /** The rows that the library reads; the rest is for hashing only. */
+  /**
+   * The library reads some rows, their white space squeezed. What it hashes is the whole header as it came: signatures
+   * may name fields that it need not read.
+   */
+  async #read(rows: Row[], original: Buffer): Promise<void> {
+    const verifier = this.#verifier
+    const asWritten = new Map<Buffer, Buffer>()
+    const parsed = this.#readable(rows).map(row => {
+      const line = squeezed(row.line)
+      asWritten.set(line, row.line)
+      return { ...row, line }
+    })
+    await verifier.messageHeaders({ parsed, original })
+    verifier.headers = { parsed: rows, original }
+    const sets = verifier.arc.chain === false ? [] : verifier.arc.chain
+    const arcFields = sets.flatMap(set => [
+      set['arc-seal'],
+      set['arc-message-signature'],
+      set['arc-authentication-results'],
+    ])
+    for (const field of [...verifier.signatureHeaders, ...arcFields]) {
+      if (field !== undefined) field.original = asWritten.get(field.original) ?? field.original
+    }
+  }
+
+  /** The rest is for hashing only. */
   #readable(rows: readonly Row[]): Row[] {
     const arcRows = rows.filter(({ key }) => isArc(key))
     if (arcRows.length > mostArcFields) this.#arcFault = 'more than 50 sets'
     else if (arcRows.some(({ line }) => line.length > longestField)) this.#arcFault = 'field too large'
+    const [, secondFrom] = rows.filter(({ key }) => key === 'from')
     let signatures = 0
     return rows.filter(({ key, line }) => {
       if (isArc(key)) return this.#arcFault === undefined
-      if (key === 'from') return line.length <= longestField
+      if (key === 'from') return secondFrom === undefined && line.length <= longestField
       if (key !== 'dkim-signature') return false
       if (line.length <= longestField && signatures++ < this.#job.signatures) return true
       this.#more++
@@ -99,9 +123,7 @@ export class Verification {
     const { keyCache, minBitLength, signatureHeaders } = this.#verifier
     for (const { type, selector, signingDomain, hashAlgo, skip, invalid } of signatureHeaders) {
       if (skip !== undefined || invalid !== undefined) continue
-      keyCache
-        .get(type, `${selector}._domainkey.${signingDomain}`, minBitLength, { strict: true, hashAlgo })
-        .catch(() => undefined)
+      void keyCache.get(type, `${selector}._domainkey.${signingDomain}`, minBitLength, { strict: true, hashAlgo })
     }
   }
 
@@ -145,11 +167,15 @@ function verifierOf({ minKeyBits, maxKeyBits, now }: VerifyJob, resolver: Resolv
   const { keyCache } = verifier
   const bounded = {
     resolver,
-    async get(...question: Parameters<typeof keyCache.get>) {
-      const key = await keyCache.get(...question)
-      // RFC 8301 §3.2: verifiers need not take keys of more than 4096 bits.
-      if (key.keyType !== 'rsa' || (key.modulusLength ?? 0) <= maxKeyBits) return key
-      throw new LookupError('ELARGEKEY', `RSA key of ${key.modulusLength} bits`)
+    get(...question: Parameters<typeof keyCache.get>) {
+      const bound = keyCache.get(...question).then(key => {
+        // RFC 8301 §3.2: verifiers need not take keys of more than 4096 bits.
+        if (key.keyType !== 'rsa' || (key.modulusLength ?? 0) <= maxKeyBits) return key
+        throw new LookupError('ELARGEKEY', `RSA key of ${key.modulusLength} bits`)
+      })
+      // The library asks for keys of seals ahead of time, and drops the promise.
+      bound.catch(() => undefined)
+      return bound
     },
   }
   verifier.keyCache = bounded
@@ -174,6 +200,12 @@ class Verifier extends DkimVerifier {
 }
 
 const isArc = (key: string) => /^arc-(?:seal|message-signature|authentication-results)$/.test(key)
+
+/** A run of white space costs the library's expressions its square, and means no more than one space. */
+function squeezed(line: Buffer): Buffer {
+  const text = line.toString('latin1')
+  return /[ \t\r\n]{64}/.test(text) ? Buffer.from(text.replace(/[ \t\r\n]+/g, ' '), 'latin1') : line
+}
 
 /** Without the line end that closes the field. */
 function lineEnd(header: Buffer, start: number, end: number): number {

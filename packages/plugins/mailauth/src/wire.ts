@@ -68,4 +68,5 @@ export type FromWorker =
   | { readonly is: 'taken'; readonly job: number }
   | { readonly is: 'done'; readonly job: number; readonly outcome: SpfOutcome | VerifyOutcome }
   | { readonly is: 'failed'; readonly job: number; readonly why: string }
+  | { readonly is: 'stray'; readonly why: string }
   | { readonly is: 'alive' }

@@ -75,4 +75,7 @@ function forget(job: number): void {
   turns.delete(job)
 }
 
+// Each job awaits what it needs: a promise that the library forgot concerns nobody, and must not end a worker.
+process.on('unhandledRejection', error => say({ is: 'stray', why: String(error) }))
+
 say({ is: 'alive' })
