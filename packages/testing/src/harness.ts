@@ -80,6 +80,9 @@ export interface Harness extends AsyncDisposable {
   message(eml: string | Uint8Array | readonly Uint8Array[], given?: Given): Promise<Result>
   /** Accepts a message and hands it to the delivery agents: outcomes by address. */
   deliver(eml: string | Uint8Array, given?: Given): Promise<ReadonlyMap<string, Outcome | 'unrouted'>>
+  /** Keys that delivery agents asked slots for, oldest first; those still held. */
+  readonly throttled: readonly string[]
+  readonly slots: ReadonlySet<string>
   /** Every message that was committed, oldest first. */
   readonly accepted: readonly Accepted[]
   /** A session as listeners hold it, for what the calls above do not reach. */
@@ -152,6 +155,8 @@ export async function harness<const P extends readonly AnyPlugin[]>(
   await generations.start(load(plugins, (setup.options as readonly unknown[] | undefined) ?? []))
 
   const accepted: Accepted[] = []
+  const throttled: string[] = []
+  const slots = new Set<string>()
   const traced: TraceEntry[] = []
   const observers = new Observers(generations.runtime, log)
   const parts = {
@@ -225,6 +230,8 @@ export async function harness<const P extends readonly AnyPlugin[]>(
     clock,
     meter,
     log: lines,
+    throttled,
+    slots,
     accepted,
     message,
     session: open,
@@ -302,7 +309,11 @@ export async function harness<const P extends readonly AnyPlugin[]>(
       const report = (id: Id, said: Outcome) => {
         if (id === target.id) outcome = said
       }
-      const throttle = async () => ({ [Symbol.dispose]() {} })
+      const throttle = async (key: string) => {
+        throttled.push(key)
+        slots.add(key)
+        return { [Symbol.dispose]: () => void slots.delete(key) }
+      }
       await agent.send(
         queued,
         [target],

@@ -73,6 +73,9 @@ export interface PeerOptions {
   readonly keep?: 'bytes' | 'sha256' | 'count'
   /** `lenient`: ends DATA at a dot between any line ends, as servers do that can be smuggled to. */
   readonly endOfData?: 'strict' | 'lenient'
+  /** Where to listen; default a free port of 127.0.0.1. Several hosts on one port: 127.0.0.2 and on. */
+  readonly host?: string
+  readonly port?: number
   /** Listens on a unix socket in a folder of its own. */
   readonly unix?: boolean
   /** Sends every octet of every reply in its own write. */
@@ -108,7 +111,7 @@ export interface PeerMessage {
 const usual = ['PIPELINING', 'SIZE 104857600', '8BITMIME', 'SMTPUTF8', 'ENHANCEDSTATUSCODES', 'DSN', 'CHUNKING']
 
 /**
- * Starts on a free port of 127.0.0.1, or a unix socket. `await using peer = await SmtpPeer.start({ … })` closes it.
+ * Starts on a free port of 127.0.0.1, another address, or a unix socket. `await using peer = await SmtpPeer.start({ … })` closes it.
  * The script may be changed while it runs: `peer.on = { mail: '451 4.3.0 later' }`.
  */
 export class SmtpPeer {
@@ -122,8 +125,8 @@ export class SmtpPeer {
   /** The dialogue of each connection, `C: …` and `S: …`; bodies as `C: (512 octets)`. */
   readonly dialogues: string[][] = []
   on: PeerScript
-  host = '127.0.0.1'
-  port = 0
+  host: string
+  port: number
   /** The unix socket. */
   path = ''
   readonly #open = new Set<PeerSession>()
@@ -134,6 +137,8 @@ export class SmtpPeer {
   private constructor(options: PeerOptions) {
     this.options = options
     this.on = options.on ?? {}
+    this.host = options.host ?? '127.0.0.1'
+    this.port = options.port ?? 0
     this.offer = [
       ...(options.offer ?? usual),
       ...(options.users === undefined ? [] : ['AUTH PLAIN LOGIN XOAUTH2']),

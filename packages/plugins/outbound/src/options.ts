@@ -78,7 +78,16 @@ const destination = z.strictObject({ ...secured, ...limits }).superRefine(({ tls
 
 export const schema = z.strictObject({
   ...us,
-  identities: z.array(identity).default([]).describe('Other names and addresses for some mail; the first that fits'),
+  identities: z
+    .array(identity)
+    .default([])
+    .superRefine((given, ctx) => {
+      for (const [nth, { name }] of given.entries()) {
+        if (given.findIndex(other => other.name === name) === nth) continue
+        ctx.addIssue({ code: 'custom', path: [nth, 'name'], message: `expected a name of its own: ${name} is taken` })
+      }
+    })
+    .describe('Other names and addresses for some mail; the first that fits'),
   tls: tlsShape.tls,
   certificate: tlsShape.certificate,
   destinations: z

@@ -73,10 +73,9 @@ export async function sendThrough(
       const again = mayFailOver(failure)
       if (again) memory.failed(hopKey(hop), call.now())
       last = { ...failed(message, failure, told), via: via(hop) }
-      for (const { id } of open) {
-        // What a hop said for itself tells more than that another one is down.
-        if (kept.get(id)?.kind !== 'defer') kept.set(id, last)
-      }
+      // What a hop said for the time being tells more than that another one is down. But not of a message that may
+      // have been sent meanwhile, nor of one that this other one could have taken.
+      for (const { id } of open) if (!again || kept.get(id)?.kind !== 'defer') kept.delete(id)
       if (!again) break
       const { phase, kind } = failure
       call.log.warn({ id: message.id, hop: endpointName(hop.endpoint), phase, kind }, failure.message)
