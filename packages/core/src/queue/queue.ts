@@ -252,5 +252,3 @@ export class Queue implements QueueIntake {
     return this.#started
   }
 }
-
-export type { Pause }

@@ -5,7 +5,6 @@ import {
   foldedTag,
   foldField,
   type HeaderField,
-  RelaxedBodyHash,
   relaxedField,
   relaxedFields,
   relaxedOwn,
@@ -16,8 +15,6 @@ import {
   unfold,
 } from '@posthorn/mail'
 import type { SigningKey } from '@posthorn/plugin-dkim-sign/keys'
-
-export { RelaxedBodyHash }
 
 /** RFC 8617 §4.2.1: an instance is 1 to 50. */
 const mostInstances = 50
