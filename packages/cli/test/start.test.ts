@@ -121,6 +121,25 @@ describe('the demo', () => {
     await expect(makeDemo(cwd)).rejects.toMatchObject({ fix: 'Remove it; a new one is made.' })
   })
 
+  it('looks for other ports where one was taken while it started', async () => {
+    const io = terminal(temporary())
+    const signals = new FakeSignals()
+    let boots = 0
+    const run: StartServer = async ({ load }) => {
+      await load()
+      boots++
+      if (boots < 3) throw new PosthornError('POSTHORN_LISTEN_FAILED', 'cannot listen: EADDRINUSE')
+      return { addresses: [], stop: async () => {}, reload: async () => {} }
+    }
+    const ended = start(io, { demo: true }, run, signals as unknown as Signals)
+    await vi.waitFor(() => expect(io.lines.out.join()).toContain('is ready'))
+    signals.emit('SIGTERM')
+    expect(await ended).toBe(0)
+    boots = -10
+    const never = start(terminal(temporary()), { demo: true }, run, signals as unknown as Signals)
+    await expect(never).rejects.toMatchObject({ code: 'POSTHORN_LISTEN_FAILED' })
+  })
+
   it('is a valid configuration, and takes the next port where one is taken', async () => {
     const cwd = temporary()
     const taken = createServer()

@@ -28,15 +28,26 @@ export async function start(
   signals = processSignals,
 ): Promise<number> {
   const begun = performance.now()
-  const demo = options.demo && options.config === undefined && !hasConfig(io.cwd) ? await demoIn(io.cwd) : undefined
+  let demo = options.demo && options.config === undefined && !hasConfig(io.cwd) ? await demoIn(io.cwd) : undefined
   const load = () => loadConfig(source(io, options, demo))
   let loaded: LoadedConfig | undefined
   const remember = async () => {
     loaded = await load()
     return loaded
   }
+  const begin = async (left: number): Promise<Server> => {
+    try {
+      return await run({ load: remember, version })
+    } catch (error) {
+      // Somebody took a port since we looked for a free one.
+      const taken = error instanceof PosthornError && error.code === 'POSTHORN_LISTEN_FAILED'
+      if (demo === undefined || !taken || left === 0) throw error
+      demo = await demoIn(io.cwd)
+      return begin(left - 1)
+    }
+  }
   await untilStopped(
-    () => run({ load: remember, version }),
+    () => begin(2),
     server => {
       const seconds = ((performance.now() - begun) / 1000).toFixed(1)
       if (options.json) io.out(JSON.stringify({ ready: true, version, pid: process.pid, addresses: server.addresses }))
