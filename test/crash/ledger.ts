@@ -41,8 +41,11 @@ export interface Verdict {
   readonly duplicates: number
   /** Deliveries whose final reply was outstanding when a connection broke. */
   readonly outstanding: number
-  /** Duplicates of deliveries whose reply had been read: how long before the kill, in ms, at most. */
-  readonly unrecorded: { readonly count: number; readonly longest: number }
+  /**
+   * Duplicates of deliveries whose reply had been read, but not yet recorded, at a kill: how many, how many of them
+   * because the disk was full, and how long before the kill of the others, in ms, at most.
+   */
+  readonly unrecorded: { readonly count: number; readonly fullDisk: number; readonly longest: number }
   readonly reports: number
   /** What should not be: empty where all is well. Each is a sentence. */
   readonly lost: readonly string[]
@@ -58,7 +61,7 @@ export class Ledger {
   readonly #arrivals = new Map<string, Arrivals>()
   readonly #refused = new Map<string, number>()
   readonly #outstanding = new Map<string, number>()
-  readonly #kills: number[] = []
+  readonly #kills: { readonly at: number; readonly troubled: boolean }[] = []
   readonly #told: (Told & { readonly at: number })[] = []
   readonly #wrong: string[] = []
   #next = 0
@@ -94,7 +97,7 @@ export class Ledger {
   }
 
   killed(now: number): void {
-    this.#kills.push(now)
+    this.#kills.push({ at: now, troubled: this.troubled })
   }
 
   /** A sink took the message for these recipients. */
@@ -183,17 +186,17 @@ export class Ledger {
   #duplicates() {
     let duplicates = 0
     let outstanding = 0
-    const unrecorded = { count: 0, longest: 0 }
+    const unrecorded = { count: 0, fullDisk: 0, longest: 0 }
     for (const count of this.#outstanding.values()) outstanding += count
     for (const [item, { count, times }] of this.#arrivals) {
       duplicates += count - 1
       const beyond = count - 1 - (this.#outstanding.get(item) ?? 0)
       if (beyond <= 0) continue
       unrecorded.count += beyond
-      for (const at of times.slice(0, -1)) {
-        const kill = this.#kills.find(time => time >= at) ?? Infinity
-        unrecorded.longest = Math.max(unrecorded.longest, kill - at)
-      }
+      const kills = times.slice(0, -1).map(at => ({ at, kill: this.#kills.find(kill => kill.at >= at) }))
+      if (kills.some(({ kill }) => kill?.troubled === true)) unrecorded.fullDisk += beyond
+      else
+        for (const { at, kill } of kills) unrecorded.longest = Math.max(unrecorded.longest, (kill?.at ?? Infinity) - at)
     }
     return { duplicates, outstanding, unrecorded, reports: new Set(this.#told.map(one => one.report)).size }
   }

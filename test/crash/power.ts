@@ -1,6 +1,7 @@
 // Power cuts: the calls of a server under load are recorded; then, for many moments of the recording, the data folder is
 // built as a power cut may have left it, and everything must be in it that had been answered with 250 by then.
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { statfsSync } from 'node:fs'
+import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -46,6 +47,7 @@ export async function powerCuts(options: PowerOptions): Promise<PowerFigures> {
   const began = Date.now()
   const random = seeded(seed)
   const folder = await mkdtemp(join(tmpdir(), 'posthorn-power-'))
+  const copies = await mkdtemp(join(roomy('/dev/shm') ? '/dev/shm' : tmpdir(), 'posthorn-cut-'))
   const ledger = new Ledger(seed)
   const hops = await openHops(ledger, seeded(seed + 1))
   const figures = { calls: 0, syncs: 0, accepted: 0 }
@@ -66,7 +68,7 @@ export async function powerCuts(options: PowerOptions): Promise<PowerFigures> {
       for (let i = 0; i < share; i++) {
         if (last.copy !== '') await rm(last.copy, { recursive: true })
         const cut = momentOf(recording, random)
-        const copy = join(folder, `cut-${nth}-${i}`)
+        const copy = join(copies, `cut-${nth}-${i}`)
         last = { copy, cut }
         const faults = await cutAt(recording, cut, copy, i)
         lost.push(...faults.lost)
@@ -78,13 +80,14 @@ export async function powerCuts(options: PowerOptions): Promise<PowerFigures> {
       for (const [id, at] of recording.acked) if (at <= last.cut) acked.add(id)
       ledger.forget(id => acked.has(id))
       await rm(data, { recursive: true })
-      data = last.copy
+      data = join(folder, `data-${nth + 1}`)
+      await cp(last.copy, data, { recursive: true })
     }
     figures.accepted = acked.size
   } finally {
     await hops.close()
-    if (lost.length + wrong.length > 0) say(`the folder is kept: ${folder}`)
-    else await rm(folder, { recursive: true, force: true })
+    if (lost.length + wrong.length > 0) say(`the folders are kept: ${folder}, ${copies}`)
+    else for (const one of [folder, copies]) await rm(one, { recursive: true, force: true })
   }
   return { cuts, recordings, ...figures, seconds: Math.round((Date.now() - began) / 1000), lost, wrong }
 
@@ -178,4 +181,14 @@ function timeAt(calls: readonly Call[], cut: number): number {
     time = call.time
   }
   return time
+}
+
+/** Whether what is checked and thrown away fits into memory, where it costs no disk. */
+function roomy(path: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(path)
+    return bavail * bsize > 2 ** 31
+  } catch {
+    return false
+  }
 }

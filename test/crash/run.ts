@@ -31,8 +31,9 @@ function killReport(figures: KillFigures): void {
   say(`kill: ${JSON.stringify(counts)}`)
   say(`kill: replies ${JSON.stringify(replies)}`)
   say(
-    `kill: ${counts.duplicates} duplicates, ${counts.outstanding} deliveries outstanding at a cut; ` +
-      `${unrecorded.count} duplicates of deliveries whose reply was read, at most ${unrecorded.longest} ms before a kill`,
+    `kill: ${counts.duplicates} duplicates, ${counts.outstanding} deliveries outstanding at a cut; ${unrecorded.count} of ` +
+      `deliveries whose reply had been read: ${unrecorded.fullDisk} of them with the disk full, the others at most ` +
+      `${unrecorded.longest} ms before a kill`,
   )
   say(`kill: lost ${lost.length}`)
   judge('lost', lost)

@@ -144,7 +144,8 @@ function configuration(options: ServerOptions): object {
     // All clients come from one address here.
     limits: { messagesPerConnection: 1_000_000, connectionsPerIp: 1000, errors: 1_000_000 },
     body: { memory: inlineLimit },
-    log: { level: 'info' },
+    // Beside the data, where the full disk hits it too.
+    log: { level: 'info', file: join(options.folder, 'posthorn.log') },
     queue: {
       retry: ['150ms', '300ms', '600ms', '1s'],
       expire: '1h',

@@ -102,7 +102,7 @@ describe('the ledger', () => {
     expect({ duplicates, outstanding, unrecorded }).toEqual({
       duplicates: to.length,
       outstanding: to.length - 1,
-      unrecorded: { count: 1, longest: 50 },
+      unrecorded: { count: 1, fullDisk: 0, longest: 50 },
     })
   })
 
