@@ -6,16 +6,16 @@ import type { Arc } from './keys.ts'
 
 const tagI = /[:;][ \t\r\n]*i[ \t\r\n]*=[ \t\r\n]*([0-9]{1,2})[ \t\r\n]*(?:;|$)/
 
-/** The highest `i=` on the message, also where the chain is broken: who seals next goes on from there. */
-export function highestInstance(rows: readonly Row[]): number {
-  let highest = 0
-  for (const { key, line } of rows) {
-    if (key !== 'arc-seal' && key !== 'arc-message-signature' && key !== 'arc-authentication-results') continue
-    const [, instance = '0'] = tagI.exec(line.toString('latin1', 0, 4_096)) ?? []
-    highest = Math.max(highest, Number(instance))
-  }
-  return highest
+/** The `i=` of an ARC field; 0 for every other, and where it is not to be read. */
+export function instanceOf({ key, line }: Row): number {
+  if (key !== 'arc-seal' && key !== 'arc-message-signature' && key !== 'arc-authentication-results') return 0
+  const [, instance = '0'] = tagI.exec(line.toString('latin1', 0, 4_096)) ?? []
+  return Number(instance)
 }
+
+/** The highest `i=` on the message, also where the chain is broken: who seals next goes on from there. */
+export const highestInstance = (rows: readonly Row[]): number =>
+  rows.reduce((highest, row) => Math.max(highest, instanceOf(row)), 0)
 
 export function arcOf(
   status: Status,
@@ -28,7 +28,8 @@ export function arcOf(
   const sealer = sealerOf(data.lastEntry)
   const chain = data.chain === false ? [] : data.chain
   const vouched = result === 'pass' ? vouchedBy(chain, author, trusted) : undefined
-  const reason = result === 'fail' && typeof status.comment === 'string' ? oneLine(status.comment, 120) : undefined
+  const said = typeof status.comment === 'string' ? status.comment : (data.error?.message ?? 'a key could not be had')
+  const reason = result === 'fail' ? oneLine(said, 120) : undefined
   return {
     result,
     instance,

@@ -4,7 +4,7 @@ import { crc32 } from 'node:zlib'
 import { scanHeader } from '@posthorn/mail'
 import { arc as checkArc } from 'mailauth/lib/arc/index.js'
 import { DkimVerifier, type Resolver, type Row, type SignatureHeader } from 'mailauth/lib/dkim/dkim-verifier.js'
-import { arcOf, highestInstance } from './arc.ts'
+import { arcOf, highestInstance, instanceOf } from './arc.ts'
 import { clip, oneLine } from './clip.ts'
 import { checkDmarc } from './dmarc.ts'
 import type { Bimi } from './keys.ts'
@@ -83,8 +83,10 @@ export class Verification {
   async #read(rows: Row[], original: Buffer): Promise<void> {
     const verifier = this.#verifier
     const asWritten = new Map<Buffer, Buffer>()
-    const parsed = this.#readable(rows).map(row => {
-      const line = squeezed(row.line)
+    const readable = this.#readable(rows)
+    const newest = highestInstance(readable)
+    const parsed = readable.map(row => {
+      const line = sealedOnly(row, newest) ?? squeezed(row.line)
       asWritten.set(line, row.line)
       return { ...row, line }
     })
@@ -197,6 +199,16 @@ class Verifier extends DkimVerifier {
     selector.value = written
     signature.selector = written
   }
+}
+
+/**
+ * RFC 8617 §5.2 step 4: only the newest message signature counts. Of an older one the library, which would judge its
+ * algorithm and h= too, gets to read that it is there.
+ */
+function sealedOnly(row: Row, newest: number): Buffer | undefined {
+  const instance = row.key === 'arc-message-signature' ? instanceOf(row) : 0
+  if (instance === 0 || instance === newest) return undefined
+  return Buffer.from(`ARC-Message-Signature: i=${instance}; a=rsa-sha256`)
 }
 
 const isArc = (key: string) => /^arc-(?:seal|message-signature|authentication-results)$/.test(key)
