@@ -1,6 +1,6 @@
 // At the dot: the taps' ends vote, for all or for each target; what they said becomes one reply, or in LMTP one for each.
-import type { Reply } from '@posthorn/mail'
-import { formatAddress } from '@posthorn/mail'
+import type { Mailbox, Reply } from '@posthorn/mail'
+import { addressKey, formatAddress } from '@posthorn/mail'
 import { isPending } from '../awaitable.ts'
 import type { Id } from '../envelope.ts'
 import type { Fault, HookEntry, StagePlan } from '../hooks/contract.ts'
@@ -141,18 +141,28 @@ function endEntry(entry: HookEntry, { tap, fault }: { tap: Tap; fault?: Fault })
  */
 function followForwards(tx: TransactionCore, objections: Objections): void {
   let visited: Set<string> | undefined
-  for (const target of tx.envelope.targets) {
-    const { forwardedBy, listFrom } = target
+  // One edit for all that it is for: targets with the same edits share a variant.
+  const groups = new Map<string, { by: string; listFrom: Mailbox | undefined; targets: Set<Id> }>()
+  for (const { id, forwardedBy, listFrom } of tx.envelope.targets) {
     if (forwardedBy === undefined) continue
     visited ??= new Set(tx.header('Delivered-To').map(value => value.trim().toLowerCase()))
     const by = formatAddress(forwardedBy, { utf8: tx.envelope.params.smtputf8 })
     if (visited.has(by.toLowerCase())) {
-      objections.set(target.id, { verdict: reject(550, '5.4.6', 'Forwarding loop detected'), by: 'core' })
+      objections.set(id, { verdict: reject(550, '5.4.6', 'Forwarding loop detected'), by: 'core' })
       continue
     }
-    const core = { plugin: 'core', rank: -1, targets: new Set([target.id]) }
-    tx.edits.push({ ...core, change: changes.prepend('Delivered-To', by, tx.envelope.params) })
-    if (listFrom !== undefined) tx.edits.push({ ...core, change: changes.from(listFrom) })
+    const key = JSON.stringify([by, listFrom === undefined ? null : addressKey(listFrom)])
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, { by, listFrom, targets: new Set([id]) })
+    else group.targets.add(id)
+  }
+  for (const { by, listFrom, targets } of groups.values()) {
+    const core = { plugin: 'core', targets }
+    tx.edits.push({ ...core, rank: -1, change: changes.prepend('Delivered-To', by, tx.envelope.params) })
+    // The last word: what a plugin made of the sender (SRS) is for forwards.
+    if (listFrom !== undefined) {
+      tx.edits.push({ ...core, rank: Number.MAX_SAFE_INTEGER, change: changes.from(listFrom) })
+    }
   }
 }
 
