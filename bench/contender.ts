@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, statfsSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { connect as connectTls } from 'node:tls'
 
 export interface Work {
   /** `accept`: into the durable queue and then nowhere. `relay`: through it to the sink. */
@@ -61,14 +62,15 @@ export async function freePort(): Promise<number> {
   return address.port
 }
 
-/** Waits until a server greets on `port`, at most 20 s. */
-export async function greeted(port: number, gone: () => string | undefined): Promise<void> {
+/** Waits until a server greets on `port`, at most 20 s; `tls`: from the first octet. */
+export async function greeted(port: number, gone: () => string | undefined, tls = false): Promise<void> {
+  const where = { port, host: '127.0.0.1' }
   const until = performance.now() + 20_000
   while (performance.now() < until) {
     const reason = gone()
     if (reason !== undefined) throw new Error(reason)
     const ok = await new Promise<boolean>(resolve => {
-      const socket = connect({ port, host: '127.0.0.1' })
+      const socket = tls ? connectTls({ ...where, rejectUnauthorized: false }) : connect(where)
       socket.once('data', () => {
         socket.end('QUIT\r\n')
         resolve(true)

@@ -51,7 +51,7 @@ export async function startPosthorn(work: Work, variation: Variation = {}) {
     rmSync(folder, { recursive: true, force: true })
   })
   try {
-    await greeted(port, gone)
+    await greeted(port, gone, variation.tls === 'implicit')
   } catch (error) {
     await stop()
     throw error
