@@ -2,12 +2,13 @@ import { PosthornError, PosthornErrors } from '@posthorn/core'
 import { CommanderError } from 'commander'
 import type { Io } from './io.ts'
 
-/** Exit codes, from sysexits.h. */
-export const exit = { ok: 0, usage: 64, unavailable: 69, internal: 70, busy: 75, config: 78 } as const
+/** Exit codes, from sysexits.h; `differs` is what `diff` says. */
+export const exit = { ok: 0, differs: 1, usage: 64, unavailable: 69, internal: 70, busy: 75, config: 78 } as const
 
 /** For `--help` and the README. */
 export const exitHelp = `Exit codes:
   0   done
+  1   dns --check: what is published differs
   64  wrong usage
   69  no server answers, or it cannot be reached
   70  a fault inside Posthorn, or the message was not accepted

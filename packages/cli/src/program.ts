@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { check } from './commands/check.ts'
 import { dkimList, dkimMake } from './commands/dkim.ts'
+import { dns } from './commands/dns.ts'
 import { explain } from './commands/explain.ts'
 import { init } from './commands/init.ts'
 import { queueLanes, queuePause, queueResume } from './commands/lanes.ts'
@@ -93,6 +94,10 @@ function build(io: Io, perform: (action: Action, options: Common, rest: unknown[
     .option('--tls <mode>', 'none, opportunistic, require or verify', 'opportunistic')
     .option('--no-follow', 'end when it was accepted')
     .option('--wait <duration>', 'how long to follow it', '60s')
+  withServer(add(program, 'dns', 'Print the DNS records to publish for our domains, as a zone file.', dns))
+    .argument('[domain...]', 'default: all that are ours')
+    .option('--check', 'compare with what is published; exit code 1 where it differs')
+    .option('--address <ip...>', 'public addresses of this server, where it cannot know them')
   withServer(add(program, 'explain', 'Print why a message went where it went.', explain)).argument(
     '<id>',
     'of a message, as in logs and replies',

@@ -1,11 +1,12 @@
 // Signs what we send: what authenticated users submit, and the reports that we make ourselves. The body is hashed as it
 // comes in; the header is signed when it is final.
-import { definePlugin, duration, messageState, Place, secret } from '@posthorn/core'
+import { DnsAdvice, definePlugin, duration, messageState, Place, secret } from '@posthorn/core'
 import { headerOf, RelaxedBodyHash, scanHeader } from '@posthorn/mail'
 import * as z from 'zod'
 import { authorDomain } from './author.ts'
 import { ringFolder } from './key-ring.ts'
 import { DkimKeys } from './keys.ts'
+import { keyRecords } from './records.ts'
 import { dkimSignature } from './signature.ts'
 import { loadKeys } from './signing-keys.ts'
 
@@ -83,13 +84,15 @@ const mostHeader = 2 ** 20
 export default definePlugin({
   name: 'dkim-sign',
   schema,
-  inject: { place: Place },
+  inject: { place: Place, advice: DnsAdvice },
   provides: [DkimKeys],
-  async setup({ services, log, provide }, options) {
-    const keys = await loadKeys(ringFolder(services.place.data), options.keys)
+  async setup({ services, name, log, provide, onDispose }, options) {
+    const folder = ringFolder(services.place.data)
+    const keys = await loadKeys(folder, options.keys)
     if (keys.size === 0)
       log.warn({}, 'no DKIM keys: nothing is signed; make some with `posthorn dkim generate <domain>`')
     provide(DkimKeys, keys)
+    onDispose(services.advice.add({ from: name, records: keyRecords(folder, options.keys) }))
     const oversign = new Set(options.oversign.filter(name => options.headers.includes(name)))
     return {
       data: {
