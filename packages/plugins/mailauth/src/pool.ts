@@ -15,6 +15,8 @@ export interface PoolOptions {
   /** Milliseconds that a job may take after its last octet, DNS included. */
   readonly patience: number
   readonly log: Log
+  /** Another worker than ours, for tests. */
+  readonly file?: URL
 }
 
 interface Job {
@@ -87,6 +89,8 @@ class Lane {
   #timer: NodeJS.Timeout | undefined
   #silent = 0
   #loaded = false
+  /** Of the worker at hand: it loads, or ends before it has. */
+  #loading = Promise.withResolvers<void>()
   #closed = false
 
   constructor(options: PoolOptions) {
@@ -97,15 +101,9 @@ class Lane {
     return this.#jobs.size
   }
 
-  async warm(): Promise<void> {
+  warm(): Promise<void> {
     this.#worker ??= this.#start()
-    const worker = this.#worker
-    await new Promise<void>((resolve, reject) => {
-      if (this.#loaded) resolve()
-      worker.once('message', () => resolve())
-      worker.once('error', reject)
-      worker.once('exit', () => reject(new JobFailed('the worker ended while it was loading')))
-    })
+    return this.#loading.promise
   }
 
   run(lookups: Lookups, command: (id: number) => ToWorker): Promise<SpfOutcome | VerifyOutcome> {
@@ -166,8 +164,11 @@ class Lane {
 
   #open(id: number, lookups: Lookups): Promise<SpfOutcome | VerifyOutcome> {
     return new Promise((done, fail) => {
+      if (this.#closed) {
+        fail(new JobFailed('mailauth is closing'))
+        return
+      }
       this.#jobs.set(id, { lookups, done, fail, flying: 0, taken: undefined, beats: undefined })
-      if (this.#closed) this.#settle(id)?.fail(new JobFailed('mailauth is closing'))
       this.#timer ??= setInterval(() => this.#beat(), beat).unref()
     })
   }
@@ -197,22 +198,30 @@ class Lane {
 
   #start(): Worker {
     const source = import.meta.url.endsWith('.ts')
-    const worker = new Worker(new URL(source ? './worker.ts' : './worker.js', import.meta.url), {
+    const file = this.#options.file ?? new URL(source ? './worker.ts' : './worker.js', import.meta.url)
+    const worker = new Worker(file, {
       name: 'mailauth',
       // What this thread was started with need not be fit for a worker; where we run from source, it does too.
       execArgv: source ? ['--conditions=@posthorn/source'] : [],
       env: {},
       resourceLimits: { maxOldGenerationSizeMb: 256 },
     })
-    worker.unref()
     this.#silent = 0
     this.#loaded = false
+    const loading = Promise.withResolvers<void>()
+    // Only `warm` waits for it.
+    loading.promise.catch(() => undefined)
+    this.#loading = loading
     worker.on('message', (message: FromWorker) => {
-      if (worker === this.#worker) this.#loaded = true
+      if (!this.#loaded) worker.unref()
+      loading.resolve()
+      if (worker !== this.#worker) return
+      this.#loaded = true
       this.#silent = 0
       this.#hear(worker, message)
     })
     const died = (why: string) => {
+      loading.reject(new JobFailed(`the worker ended while it was loading: ${why}`))
       if (worker !== this.#worker) return
       this.#options.log.error({ jobs: this.#jobs.size, why }, 'a worker died; its messages get temperror')
       void this.#end(new JobFailed(`the worker died: ${why}`))

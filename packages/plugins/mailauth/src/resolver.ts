@@ -31,7 +31,10 @@ export function resolverFor(purpose: Purpose, ask: Ask): Resolver {
     if (type !== 'TXT') return answer.records
     const texts = answer.records as readonly (readonly string[])[]
     const short = texts.filter(([text = '']) => text.length <= longestText)
-    if (short.length < texts.length && short.length === 0) {
+    if (short.length === 0 && texts.length > 0) {
+      // For DMARC and BIMI it is one of the records that are none of theirs.
+      if (purpose === 'dmarc' || purpose === 'bimi')
+        throw new LookupError('ENODATA', `no record of ${name} is short enough`)
       throw new LookupError('EINVALIDVAL', `TXT record of ${name} has more than ${longestText} octets`, 'permerror')
     }
     // RFC 6376 §3.6.2.2 leaves several records undefined, and the library reads the first: a key is what has p=.

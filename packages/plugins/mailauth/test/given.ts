@@ -22,11 +22,18 @@ export const host: Zones = {
 
 export async function start(zones: Zones, options: Options = {}) {
   const dns = fakeDns(zones)
-  const h = await harness([everybody, mailauth], {
-    options: [{}, { workers: 1, ...options } as never],
-    services: [dns.service],
+  const plugins = [everybody, mailauth] as const
+  const all = (own: Options) => [{}, { workers: 1, ...own } as never] as const
+  const h = await harness(plugins, { options: all(options), services: [dns.service] })
+  return Object.assign(h, {
+    dns,
+    /** Another zone and other options, with the same worker. */
+    async with(zones: Zones, options: Options = {}) {
+      dns.replace(zones)
+      await h.reload(plugins, all(options))
+      return h
+    },
   })
-  return Object.assign(h, { dns })
 }
 
 export const given = { ip: '192.0.2.1', helo: 'mail.sender.test', from: 'anna@sender.test' }
