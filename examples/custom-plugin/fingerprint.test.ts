@@ -14,9 +14,9 @@ const everybody = definePlugin({
   setup: () => ({ rcpt: () => 'accept' }),
 })
 
-test('a refused domain learns it at MAIL FROM', async () => {
-  await using h = await harness([fingerprint], { options: [{ refuse: ['spam.test'] }] })
-  expect(await h.gate('mail', { from: 'eve@spam.test' })).toMatchObject({ code: 550, enhanced: '5.7.1' })
+test('a refused sender learns it at MAIL FROM', async () => {
+  await using h = await harness([fingerprint], { options: [{ refuse: ['Eve@spam.test'] }] })
+  expect(await h.gate('mail', { from: 'eve@SPAM.test' })).toMatchObject({ code: 550, enhanced: '5.7.1' })
   expect(await h.gate('mail', { from: 'bob@client.test' })).toBeUndefined()
 })
 

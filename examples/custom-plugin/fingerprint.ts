@@ -10,13 +10,13 @@ export const fingerprint = messageState<string>('fingerprint/sha256')
 export default definePlugin({
   name: 'fingerprint',
   schema: z.strictObject({
-    refuse: z.array(z.string()).default([]).describe('Sender domains that get 550 5.7.1'),
+    refuse: z.array(z.string().toLowerCase()).default([]).describe('Senders that get 550 5.7.1'),
     junkOver: z.int().min(1).default(10_000_000).describe('Larger messages go to Junk, in octets'),
   }),
   setup: (_ctx, { refuse, junkOver }) => ({
     mail(_tx, from) {
-      if (from !== null && refuse.includes(from.domain)) return reject(550, '5.7.1', 'We take no mail from you')
-      return
+      if (from === null || !refuse.includes(`${from.local}@${from.domain}`.toLowerCase())) return
+      return reject(550, '5.7.1', 'We take no mail from you', { reason: `${from.raw} is on the list` })
     },
     data: {
       writes: [fingerprint],

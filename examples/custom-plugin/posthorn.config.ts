@@ -8,6 +8,6 @@ export default defineConfig({
     'storage-level',
     { domains: { domains: ['example.test'] } },
     'maildir',
-    { './signpost.ts': { refuse: ['spammer@example.net'] } },
+    { './fingerprint.ts': { refuse: ['spammer@example.net'] } },
   ],
 })

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest'
 import { example, greeted, queueId, Rig, send } from './rig.ts'
 
 const home = ['storage-level', { domains: { domains: ['example.test'] } }, 'maildir']
-const signpost = { [example('custom-plugin/signpost.ts')]: { refuse: ['spammer@client.test'] } }
+const fingerprint = { [example('custom-plugin/fingerprint.ts')]: { refuse: ['spammer@client.test'] } }
 
 test('the socket, the data folder and the store are nobody else’s', async () => {
   await using rig = await Rig.start({ plugins: home })
@@ -18,7 +18,7 @@ test('the socket, the data folder and the store are nobody else’s', async () =
 })
 
 test('status: who runs, where it listens, what it did', async () => {
-  await using rig = await Rig.start({ plugins: [...home, signpost] })
+  await using rig = await Rig.start({ plugins: [...home, fingerprint] })
   await using client = await greeted(rig)
   await send(client, 'bob@client.test', 'anna@example.test')
   await client.speak(`
@@ -33,14 +33,14 @@ test('status: who runs, where it listens, what it did', async () => {
     data: rig.data,
     generation: 1,
     listeners: [{ name: 'mx', role: 'mx', tls: 'none', addresses: [`127.0.0.1:${rig.port()}`], connections: 1 }],
-    plugins: [{ name: 'storage-level' }, { name: 'domains' }, { name: 'maildir' }, { name: 'signpost' }],
+    plugins: [{ name: 'storage-level' }, { name: 'domains' }, { name: 'maildir' }, { name: 'fingerprint' }],
     counts: { accepted: 1, refused: 1, delivered: 1, bounced: 0 },
     alarms: [],
   })
 })
 
 test('explain: each hook with its verdict, reason, duration and header changes, to the delivery', async () => {
-  await using rig = await Rig.start({ plugins: [...home, signpost] })
+  await using rig = await Rig.start({ plugins: [...home, fingerprint] })
   const control = await rig.control()
   await using client = await greeted(rig)
   const id = queueId(await send(client, 'bob@client.test', ['anna@example.test', 'bert@example.test']))
@@ -65,11 +65,11 @@ test('explain: each hook with its verdict, reason, duration and header changes, 
         recipient: 'bert@example.test',
         ms,
       }),
-      expect.objectContaining({ stage: 'mail', plugin: 'signpost', verdict: '-', ms }),
+      expect.objectContaining({ stage: 'mail', plugin: 'fingerprint', verdict: '-', ms }),
       expect.objectContaining({
         stage: 'data',
-        plugin: 'signpost',
-        edits: ['prepend X-Signpost'],
+        plugin: 'fingerprint',
+        edits: ['prepend X-Fingerprint'],
         ms,
       }),
       expect.objectContaining({ stage: 'answered', verdict: expect.stringMatching(/^250 /) }),
@@ -80,7 +80,7 @@ test('explain: each hook with its verdict, reason, duration and header changes, 
 })
 
 test('explain: a refusal too, by the id in the log', async () => {
-  await using rig = await Rig.start({ plugins: [...home, signpost] })
+  await using rig = await Rig.start({ plugins: [...home, fingerprint] })
   await using client = await greeted(rig)
   await client.speak(`
     C: MAIL FROM:<spammer@client.test>
@@ -91,8 +91,8 @@ test('explain: a refusal too, by the id in the log', async () => {
   expect(entries).toEqual([
     expect.objectContaining({
       stage: 'mail',
-      plugin: 'signpost',
-      verdict: 'reject 550 5.7.1 We do not take mail from you',
+      plugin: 'fingerprint',
+      verdict: 'reject 550 5.7.1 We take no mail from you',
       reason: 'spammer@client.test is on the list',
       ms: expect.any(Number),
     }),
