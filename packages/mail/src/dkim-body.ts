@@ -1,6 +1,7 @@
 // The body in relaxed canonicalisation (RFC 6376 §3.4.4), hashed as it streams: one pass, a few flags of state, the same
 // cost for every octet whatever comes.
 import { createHash, type Hash } from 'node:crypto'
+import { scanHeader } from './header.ts'
 
 const TAB = 9
 const LF = 10
@@ -63,5 +64,21 @@ export class RelaxedBodyHash {
     out[at++] = octet
     this.#empty = false
     return at
+  }
+}
+
+/** The same of a whole message as it streams: what comes before the body is left out. The first chunk holds the whole header. */
+export class MessageBodyHash {
+  readonly #hash = new RelaxedBodyHash()
+  #first = true
+
+  update(chunk: Uint8Array): void {
+    this.#hash.update(this.#first ? chunk.subarray(scanHeader(chunk).body) : chunk)
+    this.#first = false
+  }
+
+  /** In base64. Once. */
+  digest(): string {
+    return this.#hash.digest()
   }
 }

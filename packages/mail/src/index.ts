@@ -3,7 +3,7 @@ export { addressKey, formatAddress, needsSmtputf8, parseAddress, parsePath, same
 export type { AuthResult, AuthResults } from './authres.ts'
 export { authservIdOf, claimsAuthserv, formatAuthResults, parseAuthResults, sameAuthserv } from './authres.ts'
 export { formatDate } from './date.ts'
-export { RelaxedBodyHash } from './dkim-body.ts'
+export { MessageBodyHash, RelaxedBodyHash } from './dkim-body.ts'
 export type { SignedField } from './dkim-header.ts'
 export {
   foldedBase64,

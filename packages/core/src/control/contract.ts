@@ -1,3 +1,5 @@
+import type { TraceEntry } from '../queue/contract.ts'
+
 /** What the commands and the running server say to each other: results are JSON, times are milliseconds since the epoch. */
 
 /** `status` */
@@ -118,21 +120,7 @@ export interface Trace {
   readonly truncated?: boolean
 }
 
-/** As `TraceEntry` of the queue's contract. */
-export interface TraceLine {
-  readonly at: number
-  readonly stage: string
-  readonly plugin?: string
-  readonly verdict: string
-  readonly reason?: string
-  readonly ms?: number
-  readonly recipient?: string
-  /** Of a delivery: the lane, as the route chose it, and the hop. */
-  readonly lane?: string
-  readonly via?: string
-  readonly edits?: readonly string[]
-  readonly count?: number
-}
+export type TraceLine = TraceEntry
 
 /** An event of `follow { id }`: it ends, with a result of this kind, when nothing of the message is under way any more. */
 export type FollowEvent = TraceLine

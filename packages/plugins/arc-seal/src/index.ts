@@ -1,7 +1,7 @@
 // Seals what we forward: the copies of a message whose recipient stands for somebody elsewhere. The next server can
 // then see what we saw, although forwarding broke SPF and perhaps DKIM.
 import { definePlugin, messageState } from '@posthorn/core'
-import { headerOf, RelaxedBodyHash, scanHeader } from '@posthorn/mail'
+import { headerOf, MessageBodyHash } from '@posthorn/mail'
 import { DkimKeys } from '@posthorn/plugin-dkim-sign/keys'
 import { Domains } from '@posthorn/plugin-domains/keys'
 import { arc } from '@posthorn/plugin-mailauth/keys'
@@ -60,16 +60,10 @@ export default definePlugin({
         writes: [bodyHash],
         handler() {
           if (key === undefined) return
-          const hash = new RelaxedBodyHash()
-          let first = true
+          const hash = new MessageBodyHash()
           return {
-            write(chunk) {
-              hash.update(first ? chunk.subarray(scanHeader(chunk).body) : chunk)
-              first = false
-            },
-            end(message) {
-              message.state.set(bodyHash, hash.digest())
-            },
+            write: chunk => hash.update(chunk),
+            end: message => message.state.set(bodyHash, hash.digest()),
           }
         },
       },

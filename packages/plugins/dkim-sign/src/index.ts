@@ -1,7 +1,7 @@
 // Signs what we send: what authenticated users submit, and the reports that we make ourselves. The body is hashed as it
 // comes in; the header is signed when it is final.
 import { DnsAdvice, definePlugin, duration, messageState, Place, secret } from '@posthorn/core'
-import { headerOf, RelaxedBodyHash, scanHeader } from '@posthorn/mail'
+import { headerOf, MessageBodyHash } from '@posthorn/mail'
 import * as z from 'zod'
 import { authorDomain } from './author.ts'
 import { ringFolder } from './key-ring.ts'
@@ -99,16 +99,10 @@ export default definePlugin({
         on: options.roles,
         writes: [bodyHash],
         handler() {
-          const hash = new RelaxedBodyHash()
-          let first = true
+          const hash = new MessageBodyHash()
           return {
-            write(chunk) {
-              hash.update(first ? chunk.subarray(scanHeader(chunk).body) : chunk)
-              first = false
-            },
-            end(message) {
-              message.state.set(bodyHash, hash.digest())
-            },
+            write: chunk => hash.update(chunk),
+            end: message => message.state.set(bodyHash, hash.digest()),
           }
         },
       },
