@@ -27,7 +27,9 @@ const places = (sources: readonly SourceFile[], wrong: (file: SourceFile) => rea
   sources.flatMap(file => wrong(file).map(what => `${file.path}: ${what}`))
 
 const src = all.flatMap(({ src }) => src)
-const everything = files('packages/**/*.ts', 'packages/*/bin/*.js', 'test/**/*.ts', 'bench/**/*.ts', 'examples/**/*.ts')
+const everything = files(
+  ...['packages/**/*.ts', 'packages/*/bin/*.js', 'test/**/*.ts', 'bench/**/*.ts', 'docs/**/*.ts', 'examples/**/*.ts'],
+)
 
 describe('what may import what', () => {
   test.each(all)('$manifest.name uses only what is below it', pkg => {
