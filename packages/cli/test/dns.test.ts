@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DnsType } from '@posthorn/core'
 import { type DnsFacts, presentRecord } from '@posthorn/core/runtime'
@@ -8,6 +8,7 @@ import { publicAddresses } from '../src/dns/addresses.ts'
 import { checkPlan, type Lookup } from '../src/dns/check.ts'
 import { planRecords } from '../src/dns/plan.ts'
 import { recordLine, zoneFile } from '../src/dns/zone-file.ts'
+import { guideFacts } from './dns-guide.ts'
 import { answering, posthorn, temporary } from './terminal.ts'
 
 const facts: DnsFacts = {
@@ -120,13 +121,33 @@ describe('the zone file', () => {
   })
 })
 
+describe('the guide', () => {
+  const guide = readFileSync(new URL('../../../docs/guide/dns.md', import.meta.url), 'utf8')
+
+  it('shows what the command prints', () => {
+    const lines = zoneFile(planRecords(guideFacts, ['example.org'], ['192.0.2.25', '2001:db8::25']))
+    expect(guide).toContain(`\`\`\`\n${lines.join('\n')}\n\`\`\``)
+  })
+
+  it('quotes --check as it speaks', async () => {
+    const quoted = guide.match(/^ {10}(?!→).*$/gm) ?? []
+    expect(quoted).toHaveLength(2)
+    const all = await Promise.all([
+      complaints(missing),
+      said({ 'example.org': { TXT: ['v=spf1 a', 'v=spf1 b'] } }, 'example.org', 'TXT'),
+    ])
+    for (const line of quoted) expect(all.flat().join('\n')).toContain(line.trim())
+  })
+})
+
+const missing: Zones = Object.fromEntries(Object.keys(published).map(name => [name, {}]))
+
 describe('--check', () => {
   it('finds nothing where all is well', async () => {
     expect(await complaints({})).toEqual([])
     expect((await judge({})).map(({ verdict }) => verdict).filter(v => v === 'optional')).toHaveLength(5)
   })
 
-  const missing = { ...Object.fromEntries(Object.keys(published).map(name => [name, {}])) }
   it('says what is missing', async () => {
     expect(await complaints(missing)).toEqual([
       'missing A mail.example.org | mail.example.org has no IPv4 address: nobody can send to it.',
