@@ -1,10 +1,16 @@
 // Our resolver against real servers: Unbound, which validates what Knot has signed, and Knot itself.
 
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { DnsError } from '@posthorn/core'
 import type { DnsResolver } from '@posthorn/core/runtime'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type DnsRig, dnsPrograms, resolverOf, startDns } from './dns-rig.ts'
 import { needs } from './needs.ts'
+import { startPosthorn } from './posthorn.ts'
+import { run } from './program.ts'
 
 const many = Array.from({ length: 200 }, (_, i) => `many A 10.1.0.${i}\nmany A 10.1.1.${i}`).join('\n')
 const long = Array.from({ length: 12 }, (_, i) => `"${`${i}`.padEnd(250, 'x')}"`).join(' ')
@@ -160,3 +166,59 @@ describe.runIf(needs(...dnsPrograms))('Knot and Unbound', () => {
     })
   })
 })
+
+const bin = fileURLToPath(new URL('../../packages/cli/bin/posthorn.js', import.meta.url))
+
+test.runIf(needs(...dnsPrograms))(
+  'what `posthorn dns` prints is served as it is, and then there are no differences',
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'posthorn-zone-'))
+    try {
+      const config = {
+        hostname: 'mx.example.test',
+        data: 'data',
+        listeners: { mx: { listen: '127.0.0.1:0' }, submissions: { listen: '127.0.0.1:0' } },
+        plugins: ['storage-level', { domains: { domains: ['example.test'] } }, 'dkim-sign'],
+      }
+      writeFileSync(join(folder, 'posthorn.config.json'), JSON.stringify(config))
+      const posthorn = async (...args: readonly string[]) => {
+        const ended = await run(process.execPath, ['--conditions=@posthorn/source', bin, ...args], { cwd: folder })
+        expect(ended.code, ended.err).toBe(0)
+        return ended.out
+      }
+      await posthorn('dkim', 'generate', 'example.test')
+      const zone = await posthorn('dns', '--address', '192.0.2.25', '2001:db8::25')
+      // Advice is wanted too; records of other zones go there.
+      const records = zone.split('\n').map(line => line.replace(/^; (?=\S+\. 3600 IN )/, ''))
+      const inZone = (name: string) => records.filter(line => line.split(' ')[0]?.endsWith(`${name}.`) ?? false)
+      const continued = zone.split('\n').filter(line => line.startsWith('    "'))
+      expect(continued).toHaveLength(1)
+      const text = inZone('example.test').flatMap(line => (line.includes(' ( ') ? [line, ...continued] : [line]))
+      await using rig = await startDns({
+        'example.test': { state: 'signed', records: text.join('\n') },
+        '2.0.192.in-addr.arpa': { records: inZone('2.0.192.in-addr.arpa').join('\n') },
+        '8.b.d.0.1.0.0.2.ip6.arpa': { records: inZone('8.b.d.0.1.0.0.2.ip6.arpa').join('\n') },
+      })
+      writeFileSync(join(folder, 'posthorn.config.json'), JSON.stringify({ ...config, dns: { servers: rig.resolver } }))
+      const checked = await posthorn('dns', '--check', '--address', '192.0.2.25', '2001:db8::25')
+      expect(checked).toMatch(/\nNo differences\.\n$/)
+      expect(checked.split('\n').filter(line => /^(optional|UNKNOWN)/.test(line))).toEqual([])
+
+      // A running server says the same, and that it has no keys.
+      await using server = await startPosthorn({ ...config, data: 'data', dns: { servers: rig.resolver } })
+      const args = [
+        'dns',
+        '--check',
+        '--config',
+        join(server.folder, 'posthorn.config.json'),
+        '--address',
+        '192.0.2.25',
+      ]
+      const other = await run(process.execPath, ['--conditions=@posthorn/source', bin, ...args])
+      expect(other.code, other.out + other.err).toBe(0)
+      expect(other.err).toContain('nothing signs mail from example.test')
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  },
+)
