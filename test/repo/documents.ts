@@ -20,11 +20,12 @@ export interface Block {
 
 const fence = /(?:<!-- (test|file)(?:: (\S+))? -->\n)?^```(\w*)\n([\s\S]*?)^```$/gm
 
-/** Every document of ours that a person reads. */
+/** Every document of ours that a person reads; the reference is made from the code. */
 export function documents(): readonly Document[] {
   return globSync(['*.md', 'docs/**/*.md', 'bench/*.md', 'packages/*/README.md', 'packages/plugins/*/README.md'], {
     cwd: root,
   })
+    .filter(path => !path.startsWith('docs/reference/'))
     .sort()
     .map(path => ({ path, text: readFileSync(join(root, path), 'utf8') }))
 }
