@@ -3,6 +3,8 @@ import { isIPv4, isIPv6 } from 'node:net'
 import { canonicalDomain } from '@posthorn/mail'
 import { plainAddress } from '../smtp/networks.ts'
 
+/** As most names come: nothing to change. */
+const ready = /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})+$/
 const ascii = /^[\x20-\x7e]+$/
 
 /**
@@ -10,6 +12,7 @@ const ascii = /^[\x20-\x7e]+$/
  * 253 octets (RFC 1035 §2.3.4), a control character, a U-label that IDNA refuses.
  */
 export function wireName(name: string): string | undefined {
+  if (name.length <= 253 && ready.test(name)) return name
   const text = name.endsWith('.') ? name.slice(0, -1) : name
   // A U-label never becomes shorter than its count of characters by so much: what is longer needs no closer look.
   if (text.length === 0 || text.length > 1_000) return undefined
