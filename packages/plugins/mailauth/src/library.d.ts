@@ -1,6 +1,8 @@
 // The parts of mailauth that we reach into. It types its front door only; we need what is behind it (docs/decisions/0007),
 // so its version is pinned.
 declare module 'mailauth/lib/dkim/dkim-verifier.js' {
+  import type { KeyObject } from 'node:crypto'
+
   /** One field of a header. `key`: its name in lower case; `line`: name, colon and value with their folds. */
   export interface Row {
     key: string
@@ -17,6 +19,8 @@ declare module 'mailauth/lib/dkim/dkim-verifier.js' {
     get(type: string, name: string, minBitLength: number, options: object): Promise<Key>
   }
   export interface Key {
+    /** PEM; node:crypto takes a key object as well. */
+    readonly publicKey: string | KeyObject
     readonly keyType?: string
     readonly modulusLength?: number
   }

@@ -87,6 +87,7 @@ class Lane {
   readonly #jobs = new Map<number, Job>()
   #worker: Worker | undefined
   #timer: NodeJS.Timeout | undefined
+  #outbox: ToWorker[] = []
   #silent = 0
   #loaded = false
   /** Of the worker at hand: it loads, or ends before it has. */
@@ -110,7 +111,7 @@ class Lane {
     const id = jobs++
     const outcome = this.#open(id, lookups)
     this.#ended(id)
-    this.#post([command(id)])
+    this.#post(command(id))
     return outcome
   }
 
@@ -122,16 +123,17 @@ class Lane {
     let first: ToWorker[] = [command(id)]
     let gathered: Uint8Array[] = []
     let size = 0
-    const flush = (...more: ToWorker[]) => {
+    const flush = (more: boolean) => {
       const job = this.#jobs.get(id)
       const bytes = gathered.length === 1 ? (gathered[0] as Uint8Array) : Buffer.concat(gathered)
       gathered = []
       size = 0
       if (job === undefined) return undefined
       job.flying++
-      this.#post([...first, { do: 'data', job: id, bytes }, ...more])
+      this.#post(...first, { do: 'data', job: id, bytes, more })
       first = []
-      if (job.flying < window) return undefined
+      if (!more) this.#post({ do: 'end', job: id })
+      if (!more || job.flying < window) return undefined
       return new Promise<void>(resolve => {
         job.taken = resolve
       })
@@ -140,11 +142,11 @@ class Lane {
       write: chunk => {
         gathered.push(new Uint8Array(chunk))
         size += chunk.length
-        return size < chunkSize ? undefined : flush()
+        return size < chunkSize ? undefined : flush(true)
       },
       end: () => {
         this.#ended(id)
-        void flush({ do: 'end', job: id })
+        void flush(false)
         return outcome as Promise<VerifyOutcome>
       },
       drop: () => {
@@ -152,7 +154,7 @@ class Lane {
         const job = this.#settle(id)
         if (job === undefined) return
         job.fail(new JobFailed('the message was given up'))
-        if (first.length === 0) this.#worker?.postMessage([{ do: 'drop', job: id } satisfies ToWorker])
+        if (first.length === 0 && this.#worker !== undefined) this.#post({ do: 'drop', job: id })
       },
     }
   }
@@ -190,10 +192,18 @@ class Lane {
     return job
   }
 
-  #post(messages: readonly ToWorker[]): void {
+  /** What is said in one turn of the loop goes as one message: crossing costs more than what it carries. */
+  #post(...messages: readonly ToWorker[]): void {
     if (this.#closed) return
     this.#worker ??= this.#start()
-    this.#worker.postMessage(messages)
+    if (this.#outbox.push(...messages) > messages.length) return
+    const worker = this.#worker
+    setImmediate(() => {
+      if (worker !== this.#worker) return
+      const all = this.#outbox
+      this.#outbox = []
+      worker.postMessage(all)
+    })
   }
 
   #start(): Worker {
@@ -208,17 +218,18 @@ class Lane {
     })
     this.#silent = 0
     this.#loaded = false
+    this.#outbox = []
     const loading = Promise.withResolvers<void>()
     // Only `warm` waits for it.
     loading.promise.catch(() => undefined)
     this.#loading = loading
-    worker.on('message', (message: FromWorker) => {
+    worker.on('message', (messages: readonly FromWorker[]) => {
       if (!this.#loaded) worker.unref()
       loading.resolve()
       if (worker !== this.#worker) return
       this.#loaded = true
       this.#silent = 0
-      this.#hear(worker, message)
+      for (const message of messages) this.#hear(worker, message)
     })
     const died = (why: string) => {
       loading.reject(new JobFailed(`the worker ended while it was loading: ${why}`))
@@ -238,7 +249,7 @@ class Lane {
         const job = this.#jobs.get(message.job)
         if (job === undefined) break
         void job.lookups.ask(name, type, purpose).then(answer => {
-          if (worker === this.#worker) worker.postMessage([{ do: 'answer', ask, answer } satisfies ToWorker])
+          if (worker === this.#worker) this.#post({ do: 'answer', ask, answer })
         })
         break
       }
@@ -268,7 +279,7 @@ class Lane {
     for (const [id, job] of this.#jobs) {
       if (job.beats === undefined || ++job.beats * beat < patience) continue
       this.#settle(id)?.fail(new JobFailed(`no result within ${patience} ms`))
-      this.#post([{ do: 'drop', job: id }])
+      this.#post({ do: 'drop', job: id })
     }
     if (this.#jobs.size === 0 || this.#worker === undefined) return
     if (++this.#silent * beat > (this.#loaded ? stall : loading)) {
@@ -276,7 +287,7 @@ class Lane {
       void this.#end(new JobFailed(`the worker was silent for ${stall} ms`))
       return
     }
-    this.#worker.postMessage([{ do: 'ping' } satisfies ToWorker])
+    this.#post({ do: 'ping' })
   }
 
   async #end(why: JobFailed): Promise<void> {

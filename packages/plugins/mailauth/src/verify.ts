@@ -8,7 +8,8 @@ import { arcOf, highestInstance, instanceOf } from './arc.ts'
 import { clip, oneLine } from './clip.ts'
 import { checkDmarc } from './dmarc.ts'
 import type { Bimi } from './keys.ts'
-import { type Ask, LookupError, resolverFor } from './resolver.ts'
+import { withKnownKeys } from './known-keys.ts'
+import { type Ask, resolverFor } from './resolver.ts'
 import { dkimOf } from './signatures.ts'
 import type { VerifyJob, VerifyOutcome } from './wire.ts'
 
@@ -166,20 +167,7 @@ export class Verification {
 /** The library's verifier with the size of keys bounded above, and selectors as people write them. */
 function verifierOf({ minKeyBits, maxKeyBits, now }: VerifyJob, resolver: Resolver): DkimVerifier {
   const verifier = new Verifier({ resolver, minBitLength: minKeyBits, strict: true, curTime: now })
-  const { keyCache } = verifier
-  const bounded = {
-    resolver,
-    get(...question: Parameters<typeof keyCache.get>) {
-      const bound = keyCache.get(...question).then(key => {
-        // RFC 8301 §3.2: verifiers need not take keys of more than 4096 bits.
-        if (key.keyType !== 'rsa' || (key.modulusLength ?? 0) <= maxKeyBits) return key
-        throw new LookupError('ELARGEKEY', `RSA key of ${key.modulusLength} bits`)
-      })
-      // The library asks for keys of seals ahead of time, and drops the promise.
-      bound.catch(() => undefined)
-      return bound
-    },
-  }
+  const bounded = withKnownKeys(verifier.keyCache, resolver, maxKeyBits)
   verifier.keyCache = bounded
   verifier.arc.keyCache = bounded
   return verifier

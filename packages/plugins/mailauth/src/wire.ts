@@ -50,7 +50,8 @@ export type VerifyOutcome = {
 export type ToWorker =
   | { readonly do: 'spf'; readonly job: number; readonly spf: SpfJob }
   | { readonly do: 'verify'; readonly job: number; readonly verify: VerifyJob }
-  | { readonly do: 'data'; readonly job: number; readonly bytes: Uint8Array }
+  /** `more`: not the last one, so it is acknowledged. */
+  | { readonly do: 'data'; readonly job: number; readonly bytes: Uint8Array; readonly more: boolean }
   | { readonly do: 'end'; readonly job: number }
   | { readonly do: 'drop'; readonly job: number }
   | { readonly do: 'answer'; readonly ask: number; readonly answer: Answer }

@@ -8,7 +8,16 @@ import type { Answer, AskedType, FromWorker, Purpose, ToWorker } from './wire.ts
 const port = parentPort
 if (port === null) throw new Error('mailauth/worker is started by mailauth')
 
-const say = (message: FromWorker) => port.postMessage(message)
+/** What is said in one turn of the loop goes as one message: crossing costs more than what it carries. */
+let outbox: FromWorker[] = []
+function say(message: FromWorker): void {
+  if (outbox.push(message) > 1) return
+  setImmediate(() => {
+    const all = outbox
+    outbox = []
+    port?.postMessage(all)
+  })
+}
 const asked = new Map<number, (answer: Answer) => void>()
 const running = new Map<number, Verification>()
 /** Work of a job in order: its octets are hashed one chunk after another. */
@@ -46,7 +55,7 @@ port.on('message', (messages: readonly ToWorker[]) => {
       case 'data':
         inTurn(message.job, async () => {
           await running.get(message.job)?.write(message.bytes)
-          say({ is: 'taken', job: message.job })
+          if (message.more) say({ is: 'taken', job: message.job })
         })
         break
       case 'end':
