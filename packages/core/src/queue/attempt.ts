@@ -62,7 +62,13 @@ export class Attempts {
       if (moved !== undefined) return await this.#write(entry, message, moved, generation)
       const refused = block.recipients.filter(r => routes.get(r.id)?.outcome !== undefined)
       if (refused.length > 0) {
-        if (refused.some(r => routes.get(r.id)?.entry === undefined)) this.#alarm()
+        const lost = refused.filter(r => routes.get(r.id)?.entry === undefined)
+        if (lost.length > 0) this.#alarm()
+        // Only looked at because of a reload, which brought no route: that is no attempt.
+        if (block.at > this.#desk.clock.now() && lost.length === block.recipients.length) {
+          entry.left = [block]
+          return 'gone'
+        }
         const outcomes = new Map(refused.map(r => [r.id, routes.get(r.id)?.outcome as Outcome]))
         const by = routes.get(refused[0]?.id ?? '')?.entry?.plugin
         return await this.#settled(entry, message, refused, outcomes, lane, generation, 0, by)

@@ -44,6 +44,8 @@ export class Lane {
   policyOf = 0
   /** Look at everything once, due or not: the configuration changed. */
   early = false
+  /** How far that look has come. */
+  earlyFrom: string | undefined
   slots = slowStart
   failures = 0
   blockedSince = 0

@@ -21,8 +21,10 @@ const longLane = 100
 
 /** What is due in the lane, at most `room` entries; what it did not get to is noted in the lane. */
 export async function* scanLane(storage: Reader, lane: Lane, now: number, room: number): AsyncGenerator<Found> {
-  const horizon = lane.early ? Infinity : now
-  lane.early = false
+  if (lane.early) {
+    yield* scanEarly(storage, lane, room)
+    return
+  }
   let left = room
   let failed: unknown
   for (const [rank, low] of lane.takeLows()) {
@@ -36,7 +38,7 @@ export async function* scanLane(storage: Reader, lane: Lane, now: number, room: 
         for (const entry of batch) {
           const found = parse(entry)
           if (found === undefined) continue
-          if (left === 0 || found.due > horizon) {
+          if (left === 0 || found.due > now) {
             lane.note(rank, found.key)
             break
           }
@@ -50,6 +52,26 @@ export async function* scanLane(storage: Reader, lane: Lane, now: number, room: 
     }
   }
   if (failed !== undefined) throw failed
+}
+
+/** All that the lane has, due or not, once through, `room` entries at a time; leaves what the lane has noted alone. */
+async function* scanEarly(storage: Reader, lane: Lane, room: number): AsyncGenerator<Found> {
+  const gte = lane.earlyFrom ?? laneStart(lane.key)
+  let left = room
+  for await (const batch of storage.range({ gte, lt: laneEnd(lane.key), limit: room + 1 })) {
+    for (const entry of batch) {
+      const found = parse(entry)
+      if (found === undefined) continue
+      if (left === 0) {
+        lane.earlyFrom = found.key
+        return
+      }
+      left--
+      yield found
+    }
+  }
+  lane.early = false
+  lane.earlyFrom = undefined
 }
 
 function parse([key, value]: Entry): Found | undefined {

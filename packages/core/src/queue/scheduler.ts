@@ -212,10 +212,16 @@ export class Scheduler {
     const plugins = new Set(this.#desk.generation().plan.agents.map(({ plugin }) => plugin))
     for (const lane of this.lanes.values()) {
       if (plugins.has(lane.plugin)) continue
-      lane.early = true
+      this.#lookAgain(lane)
       this.nudge(lane)
     }
     this.#pump()
+  }
+
+  /** At everything that the lane has, due or not. */
+  #lookAgain(lane: Lane): void {
+    lane.early = true
+    lane.earlyFrom = undefined
   }
 
   /** The lane may have something to do now. */
@@ -370,6 +376,9 @@ export class Scheduler {
       if (shared && !this.#desk.messages.active(id)) this.#desk.rested(id)
     }
     for (const block of left) this.#desk.written(block)
+    // A reload came between: it may have a route for what just had none.
+    const { routedBy } = entry
+    if (lane.plugin === '' && routedBy > 0 && routedBy !== this.#desk.generation().number) this.#lookAgain(lane)
     if (this.#stopped && this.#sends === 0) {
       const told = this.#idle
       this.#idle = []
