@@ -67,6 +67,12 @@ export class Lane {
     if (slash === -1) this.slots = Infinity
   }
 
+  /** At everything that it has, due or not. */
+  lookAgain(): void {
+    this.early = true
+    this.earlyFrom = undefined
+  }
+
   /** How many blocks wait in memory; those that were taken out meanwhile count until they are met. */
   get waiting(): number {
     return (this.#only === undefined ? 0 : 1) + (this.#turns?.size ?? 0)

@@ -212,16 +212,10 @@ export class Scheduler {
     const plugins = new Set(this.#desk.generation().plan.agents.map(({ plugin }) => plugin))
     for (const lane of this.lanes.values()) {
       if (plugins.has(lane.plugin)) continue
-      this.#lookAgain(lane)
+      lane.lookAgain()
       this.nudge(lane)
     }
     this.#pump()
-  }
-
-  /** At everything that the lane has, due or not. */
-  #lookAgain(lane: Lane): void {
-    lane.early = true
-    lane.earlyFrom = undefined
   }
 
   /** The lane may have something to do now. */
@@ -378,7 +372,7 @@ export class Scheduler {
     for (const block of left) this.#desk.written(block)
     // A reload came between: it may have a route for what just had none.
     const { routedBy } = entry
-    if (lane.plugin === '' && routedBy > 0 && routedBy !== this.#desk.generation().number) this.#lookAgain(lane)
+    if (lane.plugin === '' && routedBy > 0 && routedBy !== this.#desk.generation().number) lane.lookAgain()
     if (this.#stopped && this.#sends === 0) {
       const told = this.#idle
       this.#idle = []
