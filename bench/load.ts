@@ -12,6 +12,8 @@ export interface Load {
   readonly size: number
   /** One connection for many messages, or one each. */
   readonly keep: boolean
+  /** This message, as `source` takes it. */
+  readonly file?: string
 }
 
 const smtpSource = program('smtp-source')
@@ -20,9 +22,9 @@ export const generator =
   smtpSource === undefined ? 'bench/source.ts, since smtp-source is not installed' : 'smtp-source'
 
 /** Sends all and resolves when the last was answered; rejects where any was refused. */
-export async function send(port: number, { messages, sessions, size, keep }: Load): Promise<void> {
-  if (smtpSource === undefined) {
-    const sent = await source({ port, messages, sessions, size, keep })
+export async function send(port: number, { messages, sessions, size, keep, file }: Load): Promise<void> {
+  if (smtpSource === undefined || file !== undefined) {
+    const sent = await source({ port, messages, sessions, size, keep, ...(file === undefined ? {} : { file }) })
     if (sent.accepted !== messages) throw new Error(`${sent.refused} of ${messages} refused: ${sent.refusal}`)
     return
   }

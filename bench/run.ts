@@ -13,6 +13,7 @@ const benches: Record<string, () => Promise<{ bench: Bench }>> = {
   relay: () => import('./relay.ts'),
   hooks: () => import('./hooks.ts'),
   body: () => import('./body.ts'),
+  inbound: () => import('./inbound.ts'),
 }
 
 const { values, positionals } = parseArgs({

@@ -2,6 +2,7 @@
 // For bodies that smtp-source cannot make, and where smtp-source is not installed.
 
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -16,6 +17,8 @@ export interface SourceOptions {
   readonly keep: boolean
   /** `dots`: every line is `..`, the worst case of dot-stuffing. */
   readonly content?: 'text' | 'dots'
+  /** A file with the message itself, line ends of the wire, no line that begins with a dot; `size` then says nothing. */
+  readonly file?: string
 }
 
 export interface Sent {
@@ -36,7 +39,8 @@ export async function source(options: SourceOptions): Promise<Sent> {
 }
 
 /** The octets of one message, dot-stuffed, without the final dot; the same buffer for all. */
-function body({ size, content }: SourceOptions): readonly Buffer[] {
+function body({ size, content, file }: SourceOptions): readonly Buffer[] {
+  if (file !== undefined) return [readFileSync(file)]
   const header = Buffer.from('From: a@x.test\r\nTo: b@y.test\r\nSubject: bench\r\nMessage-ID: <bench@x.test>\r\n\r\n')
   const line = content === 'dots' ? '..\r\n' : `${'x'.repeat(76)}\r\n`
   const left = Math.max(line.length, size - header.length)

@@ -23,6 +23,9 @@ const limits = { connectionsPerIp: 10_000, messagesPerConnection: 1_000_000, mes
 /** How a bench may bend the configuration. */
 export interface Variation {
   readonly tls?: 'starttls' | 'implicit'
+  /** Plugins besides store and delivery, and sections of the configuration. */
+  readonly plugins?: readonly object[]
+  readonly config?: object
 }
 
 /** Starts `posthorn start` on a configuration of its own. */
@@ -40,7 +43,8 @@ export async function startPosthorn(work: Work, variation: Variation = {}) {
     listeners: {
       mx: { listen: `127.0.0.1:${port}`, tls: variation.tls ?? 'none', limits },
     },
-    plugins: ['storage-level', deliver],
+    plugins: ['storage-level', ...(variation.plugins ?? []), deliver],
+    ...variation.config,
   }
   writeFileSync(join(folder, 'posthorn.config.json'), JSON.stringify(config, null, 2))
   const bin = join(root, 'packages/cli/bin/posthorn.js')
