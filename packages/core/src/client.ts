@@ -22,6 +22,7 @@ export {
   tlsPolicy,
   tlsShape,
 } from './smtp/client/hop-options.ts'
+export { placeKey } from './smtp/client/identity.ts'
 export { HopMemory } from './smtp/client/memory.ts'
 export type { ClientAuth, Endpoint, NextHop, TlsPolicy, XclientIdentity } from './smtp/client/next-hop.ts'
 export { endpointName, hopKey, hostName, parseEndpoint } from './smtp/client/next-hop.ts'

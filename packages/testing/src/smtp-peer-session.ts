@@ -111,6 +111,8 @@ export class PeerSession {
         if (good) this.#xclient = Object.fromEntries([...line.matchAll(/(\w+)=(\S+)/g)].map(m => [m[1], m[2]]))
         return
       }
+      case 'XFORWARD':
+        return this.#say('250 2.0.0 ok')
       case 'MAIL': {
         const good = await this.#answer('mail', line, this.#from === undefined ? '250 2.1.0 ok' : '503 5.5.1 nested')
         if (!good) return

@@ -4,9 +4,9 @@ import { definePlugin, fitsPattern, type Outcome, type Target } from '@posthorn/
 import {
   endpointName,
   HopMemory,
-  hopKey,
   laneLimits,
   nextHops,
+  placeKey,
   poolKey,
   SmtpPool,
   sendThrough,
@@ -54,7 +54,7 @@ export default definePlugin({
         route: to => (takes(to.address.domain) ? { lane, data: null } : undefined),
         limits: () => laneLimits(options),
         async send(message, to, _route, call) {
-          const hops = memory.order(hopsOf(message.origin.local.hostname), hopKey, call.now())
+          const hops = memory.order(hopsOf(message.origin.local.hostname, message.origin), placeKey, call.now())
           await sendThrough(message, to, hops, call, { pool, memory, by: ctx.name, attempts: hops.length }, nowhere)
         },
       },

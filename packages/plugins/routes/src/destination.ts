@@ -1,5 +1,5 @@
 // One destination of the table: its lane, and its next hops in the order in which one message shall try them.
-import type { LaneLimits } from '@posthorn/core'
+import type { LaneLimits, Origin } from '@posthorn/core'
 import { byPriority, laneLimits, type NextHop, nextHops } from '@posthorn/core/client'
 import type { Destination, Rule } from './options.ts'
 
@@ -9,7 +9,7 @@ export interface Ready {
   /** How many hops. */
   readonly hops: number
   /** By priority, and by chance among equals. */
-  order(hostname: string): readonly NextHop[]
+  order(hostname: string, origin?: Origin): readonly NextHop[]
 }
 
 /** Throws POSTHORN_HOP_TLS where a certificate file is no good. */
@@ -30,8 +30,8 @@ export function destinationOf(plugin: string, { name }: Rule, to: Destination, r
       ...(expire === undefined ? {} : { expire }),
     },
     hops: hops.length,
-    order(hostname) {
-      const ready = hopsOf(hostname)
+    order(hostname, origin) {
+      const ready = hopsOf(hostname, origin)
       if (inOrder) return ready
       return byPriority(places, random).flatMap(group => group.map(({ at }) => ready[at] as NextHop))
     },

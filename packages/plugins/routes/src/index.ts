@@ -14,7 +14,7 @@ import {
   type Target,
   type Transaction,
 } from '@posthorn/core'
-import { HopMemory, hopKey, poolKey, SmtpPool, sendThrough } from '@posthorn/core/client'
+import { HopMemory, placeKey, poolKey, SmtpPool, sendThrough } from '@posthorn/core/client'
 import { destinationOf } from './destination.ts'
 import { type Rule, schema } from './options.ts'
 
@@ -80,8 +80,8 @@ export default definePlugin({
         limits: lane => byLane.get(lane)?.limits ?? {},
         async send(message, to, { lane }, call) {
           const destination = byLane.get(lane)
-          const hops = destination?.order(message.origin.local.hostname) ?? []
-          const ordered = memory.order(hops, hopKey, call.now())
+          const hops = destination?.order(message.origin.local.hostname, message.origin) ?? []
+          const ordered = memory.order(hops, placeKey, call.now())
           await sendThrough(message, to, ordered, call, { pool, memory, by: ctx.name }, () => gone(lane))
         },
       },

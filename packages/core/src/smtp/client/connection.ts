@@ -103,6 +103,10 @@ export class SmtpConnection {
   /** The dialogue up to the first MAIL; called once, by {@link connect}. */
   async begin(tls: boolean): Promise<void> {
     const { wire, hop, timeouts } = this
+    if (hop.proxy !== undefined) {
+      wire.told(hop.proxy)
+      wire.send(`${hop.proxy}\r\n`, 0)
+    }
     if (hop.tls.implicit) await this.#startTls()
     wire.expect(1)
     const greeting = await wire.read('connect', timeouts.greeting)
@@ -113,6 +117,7 @@ export class SmtpConnection {
     if (hop.auth !== undefined) {
       await authenticate(wire, hop.auth, this.offers.get('AUTH'), this.secured !== undefined, timeouts.hello)
     }
+    if (hop.xforward !== undefined) await this.#xforward(hop.xforward)
     if (!wire.idle) throw wire.outOfStep('hello')
   }
 
@@ -231,13 +236,29 @@ export class SmtpConnection {
   }
 
   async #xclient(identity: NonNullable<NextHop['xclient']>): Promise<void> {
-    const allowed = new Set((this.offers.get('XCLIENT') ?? '').toUpperCase().split(' '))
-    const attributes = Object.entries(identity).filter(([name]) => allowed.has(name))
-    if (attributes.length === 0) return
-    const words = attributes.map(([name, value]) => `${name}=${encodeXtext(value)}`)
-    const reply = await this.#ask(`XCLIENT ${words.join(' ')}`)
+    const line = this.#identity('XCLIENT', identity)
+    if (line === undefined) return
+    const reply = await this.#ask(line)
     if (reply.code !== 220) throw this.wire.refused(reply)
     await this.#hello()
+  }
+
+  async #xforward(identity: NonNullable<NextHop['xforward']>): Promise<void> {
+    const line = this.#identity('XFORWARD', identity)
+    if (line === undefined) return
+    const reply = await this.#ask(line)
+    if (reply.code !== 250) throw this.wire.refused(reply)
+    // What it says is over with the next transaction.
+    this.mailMax = 1
+  }
+
+  /** The command, with the attributes that the peer lists; undefined where it lists none. */
+  #identity(verb: 'XCLIENT' | 'XFORWARD', identity: NonNullable<NextHop['xclient']>): string | undefined {
+    const allowed = new Set((this.offers.get(verb) ?? '').toUpperCase().split(' '))
+    const words = Object.entries(identity)
+      .filter(([name]) => allowed.has(name))
+      .map(([name, value]) => `${name}=${encodeXtext(value)}`)
+    return words.length === 0 ? undefined : `${verb} ${words.join(' ')}`
   }
 }
 

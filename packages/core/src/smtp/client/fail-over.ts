@@ -5,8 +5,9 @@ import type { Id } from '../../envelope.ts'
 import { plainText } from '../../plain-text.ts'
 import type { SmtpConnection } from './connection.ts'
 import type { SmtpFailure } from './failure.ts'
+import { placeKey } from './identity.ts'
 import type { HopMemory } from './memory.ts'
-import { endpointName, hopKey, type NextHop } from './next-hop.ts'
+import { endpointName, type NextHop } from './next-hop.ts'
 import { type HopOutcome, outcomeOf, outcomeOfFailure } from './outcome.ts'
 import type { SmtpPool } from './pool.ts'
 import { addressUnfit, bareLineEnds, tooManyRecipients, unreadable } from './requirements.ts'
@@ -67,11 +68,11 @@ export async function sendThrough(
     const failure = await pool.send(hop, message, batch, report, call.signal).finally(() => slot?.[Symbol.dispose]())
     open = batch.filter(({ id }) => !done.has(id))
     tried?.(hop, failure)
-    if (failure === undefined) memory.worked(hopKey(hop))
+    if (failure === undefined) memory.worked(placeKey(hop))
     else {
       told.push(`${endpointName(hop.endpoint)}: ${failure.message}`)
       const again = mayFailOver(failure)
-      if (again) memory.failed(hopKey(hop), call.now())
+      if (again) memory.failed(placeKey(hop), call.now())
       last = { ...failed(message, failure, told), via: via(hop) }
       // What a hop said for the time being tells more than that another one is down. But not of a message that may
       // have been sent meanwhile, nor of one that this other one could have taken.

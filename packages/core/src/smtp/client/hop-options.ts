@@ -7,6 +7,8 @@ import { secret } from '../../config/secret.ts'
 import { duration } from '../../config/units.ts'
 import type { LaneLimits } from '../../delivery.ts'
 import { PosthornError } from '../../errors.ts'
+import type { Origin } from '../../session.ts'
+import { identified, identityForms } from './identity.ts'
 import { type ClientAuth, type Endpoint, type NextHop, parseEndpoint, type TlsPolicy } from './next-hop.ts'
 import type { PoolLimits } from './pool.ts'
 import { secureContext } from './tls.ts'
@@ -57,6 +59,7 @@ export const hopShape = {
     .describe('What to log in with'),
   helo: heloName().optional().describe('Our name in EHLO; default the listener’s'),
   source: ipAddress().optional().describe('Source address'),
+  forward: z.enum(identityForms).optional().describe('Tell it who the real client is: it must trust us to say so'),
   chunking: z.boolean().default(true).describe('Use BDAT where it is offered'),
 }
 
@@ -112,13 +115,13 @@ export function tlsPolicy(name: string, options: TlsOptions): TlsPolicy {
   }
 }
 
-/** The hops that `to` names, in its order, as `hostname` says EHLO. Throws as {@link tlsPolicy} does. */
+/** The hops that `to` names, in its order, as `hostname` says EHLO, for the client of `origin`. Throws as {@link tlsPolicy} does. */
 export function nextHops(
   name: string,
   to: readonly string[],
   options: HopOptions,
-): (hostname: string) => readonly NextHop[] {
-  const { lmtp, auth, source, chunking } = options
+): (hostname: string, origin?: Origin) => readonly NextHop[] {
+  const { lmtp, auth, source, chunking, forward } = options
   const started = tlsPolicy(name, options)
   const implicit: TlsPolicy = { ...started, implicit: true }
   const hops = to.map(text => {
@@ -134,7 +137,7 @@ export function nextHops(
     }
   })
   const byName = new Map<string, readonly NextHop[]>()
-  return hostname => {
+  return (hostname, origin) => {
     const helo = options.helo ?? hostname
     let named = byName.get(helo)
     if (named === undefined) {
@@ -143,7 +146,7 @@ export function nextHops(
       named = hops.map(hop => ({ ...hop, helo }))
       byName.set(helo, named)
     }
-    return named
+    return forward === undefined ? named : named.map(hop => identified(hop, forward, origin))
   }
 }
 

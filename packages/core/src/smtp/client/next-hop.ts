@@ -51,6 +51,10 @@ export interface NextHop {
   /** Source address. */
   readonly source?: string
   readonly xclient?: XclientIdentity
+  /** The same attributes for XFORWARD, which says whose the next message is: such a connection serves one message. */
+  readonly xforward?: XclientIdentity
+  /** The PROXY line, sent before anything else. */
+  readonly proxy?: string
   /** BDAT where offered; default true. BINARYMIME uses it in any case. */
   readonly chunking?: boolean
 }
@@ -85,8 +89,9 @@ const keys = new WeakMap<NextHop, string>()
 export function hopKey(hop: NextHop): string {
   let key = keys.get(hop)
   if (key === undefined) {
-    const { endpoint, protocol, helo, tls, auth, source, xclient, chunking } = hop
-    const parts = [endpoint, protocol, helo, sorted(tls), sorted(auth), source, sorted(xclient), chunking ?? true]
+    const { endpoint, protocol, helo, tls, auth, source, xclient, xforward, proxy, chunking } = hop
+    const who = [sorted(xclient), sorted(xforward), proxy]
+    const parts = [endpoint, protocol, helo, sorted(tls), sorted(auth), source, ...who, chunking ?? true]
     const digest = createHash('sha256').update(JSON.stringify(parts)).digest('base64url')
     key = `${endpointName(endpoint)} ${digest}`
     keys.set(hop, key)
