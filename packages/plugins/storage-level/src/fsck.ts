@@ -105,6 +105,9 @@ async function openForCheck({ path, repair = false }: FsckOptions, report: Repor
       true,
     )
     db = await openDatabase(path, { create: false, anyFormat: true })
+    // It takes a table of a higher number for a newer one, which is not so after a repair: reads by key would find old
+    // values where ranges find the right ones. Merging all tables goes by sequence numbers, and ends that.
+    await db.compactRange('\0', '\u{10ffff}')
   }
   try {
     await checkFormatRecord(db, path, repair, report)

@@ -193,6 +193,24 @@ describe('fsck', () => {
     await closeStore(opened)
   })
 
+  test('finds the newest value after such a saving, where a log was left that had become a table', async here => {
+    await filled(here)
+    const log = (await readdir(here.path)).find(name => name.endsWith('.log')) as string
+    const old = await readFile(join(here.path, log))
+    // Each opening makes a table of the log before.
+    const changed = await openStore(here)
+    await changed.storage.write([{ type: 'put', key: 'm/1', value: Buffer.from('newest') }])
+    await closeStore(changed)
+    await closeStore(await openStore(here))
+    await writeFile(join(here.path, log), old)
+    for (const name of await readdir(here.path))
+      if (name.startsWith('MANIFEST')) await writeFile(join(here.path, name), 'not a manifest')
+    await here.check({ repair: true })
+    const { storage, blobs } = await openStore(here)
+    assert.equal(String(Buffer.from((await storage.get('m/1')) as Uint8Array)), 'newest')
+    await closeStore({ storage, blobs })
+  })
+
   test('needs a store, and needs it alone', async here => {
     await assert.rejects(here.check(), { code: 'POSTHORN_STORE_ABSENT' })
     const opened = await openStore(here)
