@@ -34,6 +34,8 @@ export class Disk {
   readonly #root: string
   readonly #names = new Map<string, Inode>()
   readonly #namings: Naming[] = []
+  /** Paths in calls that the death of the process cut short: nobody can say whether they took place. */
+  readonly #unsure = new Set<string>()
 
   /** The folder as it is now is on the disk for sure. */
   constructor(root: string) {
@@ -63,6 +65,7 @@ export class Disk {
   /** Takes the next call in; calls come in the order in which they began. */
   apply(call: Call): void {
     const { name, args, octets, path, begin, end, result } = call
+    if (end === Infinity) for (const one of [path, ...octets.slice(0, 2).map(pathIn)]) this.#unsure.add(one)
     if (name === 'openat') this.#open(call)
     else if (name.startsWith('fsync') || name.startsWith('fdatasync')) {
       if (result === 0) this.#names.get(path)?.syncs.push({ begin, end })
@@ -127,6 +130,7 @@ export class Disk {
   differences(): string[] {
     const wrong: string[] = []
     for (const [path, file] of this.#names) {
+      if (this.#unsure.has(path)) continue
       if (!existsSync(path)) wrong.push(`${path} is not there`)
       else if (!file.folder && !readFileSync(path).equals(whole(file))) wrong.push(`${path} has other octets`)
     }
@@ -180,7 +184,10 @@ const whole = ({ writes, size }: Inode): Buffer => {
   return file
 }
 
-/** What was synced, and a part of the rest: none, all, a torn first part, or one behind which there are only zeros. */
+/** What a file system writes at once. */
+const page = 4096
+
+/** What was synced, and a part of the rest: none, all, a torn first part, or one behind which whole pages are blank. */
 function contents({ writes, syncs }: Inode, cut: number, random: () => number): Buffer {
   let synced = -1
   for (const { begin, end } of syncs) if (end <= cut) synced = Math.max(synced, begin)
@@ -195,10 +202,12 @@ function contents({ writes, syncs }: Inode, cut: number, random: () => number): 
     if (torn !== undefined)
       kept = [...kept, { ...torn, octets: torn.octets.subarray(0, Math.floor(random() * torn.octets.length)) }]
   }
-  const last = (list: readonly Write[]) =>
-    list.reduce((max, { offset, octets }) => Math.max(max, offset + octets.length), 0)
-  const size = Math.max(last(durable), last(chance > 0.85 ? others : kept))
-  const file = Buffer.alloc(size)
+  const end = (list: readonly Write[]) => list.reduce((max, one) => Math.max(max, one.offset + one.octets.length), 0)
+  const all = end(others)
+  const left = Math.max(end(durable), end(kept))
+  // Journals know of the new length; the pages behind what was written were not.
+  const blank = chance > 0.85 && all > Math.ceil(left / page) * page
+  const file = Buffer.alloc(blank ? all : left)
   for (const { offset, octets } of [...durable, ...kept]) octets.copy(file, offset)
   return file
 }

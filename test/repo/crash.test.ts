@@ -210,10 +210,20 @@ describe('a recording', () => {
   })
 
   test('loses, tears or blanks what was not', async () => {
-    const { disk } = await play(create, write, 'fdatasync(5<ROOT/log>) = 0', 'write(5<ROOT/log>, "cd", 2) = 2')
-    const found = await outcomes(disk, 4)
-    for (const text of ['', 'c', 'cd', '\0\0']) expect(found).toContain(`log=ab\0"\n${text}`)
-    expect([...found].every(text => text.startsWith('log=ab\0"\n'))).toBe(true)
+    const long = 'x'.repeat(4100)
+    const { disk } = await play(
+      create,
+      write,
+      'fdatasync(5<ROOT/log>) = 0',
+      `write(5<ROOT/log>, "${long}", 4100) = 4100`,
+    )
+    const found = [...(await outcomes(disk, 4))]
+    const kept = 'log=ab\0"\n'
+    expect(found.every(text => text.startsWith(kept))).toBe(true)
+    expect(found).toContain(kept)
+    expect(found).toContain(kept + long)
+    expect(found.some(text => text.length < kept.length + 4000 && text.endsWith('x'))).toBe(true)
+    expect(found.some(text => text.length === kept.length + 4100 && text.endsWith('\0'))).toBe(true)
   })
 
   test('takes no sync for one that began before the write had ended, or ended after the cut', async () => {
