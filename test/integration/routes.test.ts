@@ -173,3 +173,26 @@ test('by MX, with the DNS in all its moods: the right class, and nothing lost', 
   await mx.received(3)
   expect(mx.messages.map(({ to }) => to[0])).toEqual(['anna@good.test', 'anna@cut.test', 'anna@moody.test'])
 })
+
+test('a cut behind the final dot: the message goes again, and both attempts are told', async () => {
+  await using peer = await SmtpPeer.start({
+    on: { dot: ({ nth }) => (nth === 1 ? { end: 'cut', taken: true } : undefined) },
+  })
+  await using rig = await Rig.start({
+    plugins: ['storage-level', domains, routes(to(peer))],
+    queue: { retry: ['100ms'] },
+  })
+  await using client = await greeted(rig)
+  const id = queueId(await send(client, 'a@client.test', 'anna@example.test'))
+  await peer.received(2)
+  await rig.empty()
+  const { entries } = await (await rig.control()).call<Trace>('explain', { id })
+  expect(entries.filter(({ stage }) => stage === 'deliver')).toMatchObject([
+    {
+      verdict: 'defer 451 4.4.2',
+      reason: expect.stringContaining('the next hop may have the message'),
+      via: `127.0.0.1:${peer.port}`,
+    },
+    { verdict: 'relayed' },
+  ])
+})

@@ -13,8 +13,11 @@ import { reasonOf } from './errors.ts'
 import type { RecipientRecord } from './records.ts'
 import { ThrottledError, type Throttles } from './throttle.ts'
 
-/** Milliseconds that one `send` may take. */
-export const sendTimeout = 600_000
+/**
+ * Milliseconds that one `send` may take: a net below the agents' own timeouts. A host may take ten minutes for the final
+ * dot alone (RFC 5321 §4.5.3.2.6), others be tried before it, and a large message takes its time on a thin line.
+ */
+export const sendTimeout = 3_600_000
 /** Milliseconds that an agent has to report after it was told to end. */
 const lastWords = 1000
 

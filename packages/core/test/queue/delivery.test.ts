@@ -103,11 +103,14 @@ describe('the way of a message through the queue', () => {
       await mail({ to: ['thrown@b.test'] }),
       await mail({ to: ['hung@c.test'] }),
     ]
-    await clock.advance(9 * minute + 30_000)
-    expect(agent.sent.filter(s => s.to[0]?.address.local === 'hung')).toHaveLength(1)
-    await clock.advance(10 * minute)
+    await clock.advance(19 * minute + 30_000)
     const tries = (local: string) => agent.sent.filter(s => s.to[0]?.address.local === local).length
-    expect([tries('forgotten'), tries('thrown'), tries('hung')]).toEqual([3, 3, 2])
+    expect([tries('forgotten'), tries('thrown'), tries('hung')]).toEqual([3, 3, 1])
+    // It gets an hour, and then its next try.
+    await clock.advance(40 * minute)
+    expect(tries('hung')).toBe(1)
+    await clock.advance(7 * minute)
+    expect(tries('hung')).toBe(2)
     expect(ids).toHaveLength(3)
   })
 
