@@ -7,6 +7,7 @@ const TAB = 9
 const LF = 10
 const CR = 13
 const SP = 32
+const manyLines = Buffer.from('\r\n'.repeat(8_192))
 
 export class RelaxedBodyHash {
   readonly #hash: Hash = createHash('sha256')
@@ -18,8 +19,8 @@ export class RelaxedBodyHash {
   #empty = true
 
   update(chunk: Uint8Array): void {
-    // Every pending line end may come out here, and each octet is written at most once, a held CR and space before it.
-    const out = Buffer.allocUnsafe(chunk.length + this.#lines * 2 + 2)
+    // Each octet is written at most once, a held CR and space before it; line ends from before are hashed apart.
+    const out = Buffer.allocUnsafe(chunk.length + 2)
     let at = 0
     for (let i = 0; i < chunk.length; i++) {
       const octet = chunk[i] as number
@@ -42,7 +43,7 @@ export class RelaxedBodyHash {
   /** The hash, in base64. Once. */
   digest(): string {
     if (this.#cr) {
-      const out = Buffer.allocUnsafe(this.#lines * 2 + 2)
+      const out = Buffer.allocUnsafe(2)
       this.#hash.update(out.subarray(0, this.#write(out, 0, CR)))
     }
     // RFC 6376 §3.4.4: a body that is not empty ends with CRLF; one of nothing but empty lines is empty.
@@ -53,6 +54,8 @@ export class RelaxedBodyHash {
   /** An octet that is no white space, after what was held back before it. */
   #write(out: Buffer, start: number, octet: number): number {
     let at = start
+    // Nothing of this chunk is written yet: they may be more than it could hold.
+    if (at === 0) this.#hashLines()
     for (; this.#lines > 0; this.#lines--) {
       out[at++] = CR
       out[at++] = LF
@@ -64,6 +67,12 @@ export class RelaxedBodyHash {
     out[at++] = octet
     this.#empty = false
     return at
+  }
+
+  #hashLines(): void {
+    for (; this.#lines > 0; this.#lines -= Math.min(this.#lines, manyLines.length / 2)) {
+      this.#hash.update(manyLines.subarray(0, this.#lines * 2))
+    }
   }
 }
 
