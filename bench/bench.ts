@@ -6,6 +6,8 @@ export interface BenchOptions {
   readonly scale: number
   /** Names of contenders; all where empty. */
   readonly only: readonly string[]
+  /** Parts of the names of the cases to run; all where empty. */
+  readonly cases: readonly string[]
   say(line: string): void
 }
 
@@ -15,4 +17,14 @@ export interface Bench {
   run(
     options: BenchOptions,
   ): Promise<{ readonly text: string; readonly data: object; readonly failed?: readonly string[] }>
+}
+
+/** Of named cases those that were asked for. Throws where that is none. */
+export function chosen<T>(
+  all: Readonly<Record<string, T>>,
+  cases: readonly string[],
+): readonly (readonly [string, T])[] {
+  const found = Object.entries(all).filter(([name]) => cases.length === 0 || cases.some(part => name.includes(part)))
+  if (found.length > 0) return found
+  throw new Error(`no case is called ${cases.join(' or ')}; there are: ${Object.keys(all).join('; ')}`)
 }

@@ -1,7 +1,7 @@
 // How fast mail goes through: accepted, durably queued, relayed to a counting sink. End to end, from the first connect
 // to the last message at the sink.
 
-import type { Bench } from './bench.ts'
+import { type Bench, chosen } from './bench.ts'
 import { haraka } from './contenders/haraka.ts'
 import { postfix } from './contenders/postfix.ts'
 import { posthorn } from './contenders/posthorn.ts'
@@ -11,25 +11,25 @@ import { startSink } from './sink.ts'
 import { contestTable } from './table.ts'
 
 const modes = {
-  'kept connections, 4 KiB': { messages: 10_000, sessions: 20, size: 4096, keep: true },
-  'one connection a message, 4 KiB': { messages: 5000, sessions: 20, size: 4096, keep: false },
-  'kept connections, 1 MB': { messages: 400, sessions: 10, size: 1_000_000, keep: true },
+  kept: { what: 'kept connections, 4 KiB', messages: 10_000, sessions: 20, size: 4096, keep: true },
+  single: { what: 'one connection a message, 4 KiB', messages: 5000, sessions: 20, size: 4096, keep: false },
+  large: { what: 'kept connections, 1 MB', messages: 400, sessions: 10, size: 1_000_000, keep: true },
 }
 
 export const bench: Bench = {
   summary: 'accept, queue durably and relay to a sink: kept connections, one connection a message, 1 MB messages',
-  async run({ rounds, scale, only, say }) {
+  async run({ rounds, scale, only, cases, say }) {
     const contenders = [posthorn, postfix, haraka].filter(({ name }) => only.length === 0 || only.includes(name))
     const text: string[] = []
     const data: Record<string, Contest> = {}
     const sink = await startSink()
     try {
-      for (const [mode, full] of Object.entries(modes)) {
+      for (const [mode, { what, ...full }] of chosen(modes, cases)) {
         const load = { ...full, messages: Math.ceil(full.messages * scale) }
-        say(mode)
+        say(what)
         const result = await contest(contenders, { kind: 'relay', sink: sink.port }, load, sink, rounds, say)
         data[mode] = result
-        text.push(`relay: ${load.messages} messages, ${mode}, by ${generator}\n${contestTable(result)}`)
+        text.push(`relay: ${load.messages} messages, ${what}, by ${generator}\n${contestTable(result)}`)
       }
     } finally {
       await sink.stop()

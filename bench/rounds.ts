@@ -43,7 +43,7 @@ export const quantile = (values: readonly number[], q: number): number => {
 
 const keys = ['rate', 'megabytes', 'p50', 'p99', 'cpu', 'rss'] as const
 /** The middle value, or the mean of the two in the middle. */
-const middle = (values: readonly number[]): number => {
+export const middle = (values: readonly number[]): number => {
   const sorted = [...values].sort((a, b) => a - b)
   const half = sorted.length / 2
   return ((sorted[Math.ceil(half) - 1] ?? Number.NaN) + (sorted[Math.floor(half)] ?? Number.NaN)) / 2

@@ -1,4 +1,4 @@
-// npm run bench -- <name> [--rounds n] [--scale x] [--only a,b] [--json file]
+// npm run bench -- <name> [--rounds n] [--scale x] [--only a,b] [--case x,y] [--json file]
 
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
@@ -14,6 +14,7 @@ const benches: Record<string, () => Promise<{ bench: Bench }>> = {
   hooks: () => import('./hooks.ts'),
   body: () => import('./body.ts'),
   inbound: () => import('./inbound.ts'),
+  queue: () => import('./queue.ts'),
 }
 
 const { values, positionals } = parseArgs({
@@ -22,6 +23,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string', default: '3' },
     scale: { type: 'string', default: '1' },
     only: { type: 'string', default: '' },
+    case: { type: 'string', default: '' },
     json: { type: 'string' },
   },
 })
@@ -33,7 +35,7 @@ if (load === undefined || positionals.length !== 1 || !(Number(values.rounds) >=
     Object.entries(benches).map(async ([name, load]) => `  ${name.padEnd(8)}  ${(await load()).bench.summary}`),
   )
   console.error(
-    `npm run bench -- <name> [--rounds 3] [--scale 1] [--only posthorn,postfix] [--json file]\n${lines.join('\n')}`,
+    `npm run bench -- <name> [--rounds 3] [--scale 1] [--only posthorn,postfix] [--case x,y] [--json file]\n${lines.join('\n')}`,
   )
   process.exit(64)
 }
@@ -60,6 +62,7 @@ const {
     rounds: Number(values.rounds),
     scale: Number(values.scale),
     only: values.only.split(',').filter(Boolean),
+    cases: values.case.split(',').filter(Boolean),
     say: line => console.error(line),
   })
   .catch(async (error: unknown) => {

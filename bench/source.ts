@@ -19,6 +19,8 @@ export interface SourceOptions {
   readonly content?: 'text' | 'dots'
   /** A file with the message itself, line ends of the wire, no line that begins with a dot; `size` then says nothing. */
   readonly file?: string
+  /** Recipients in so many domains below y.test, in turn; else all in y.test. */
+  readonly domains?: number
 }
 
 export interface Sent {
@@ -50,9 +52,14 @@ function body({ size, content, file }: SourceOptions): readonly Buffer[] {
   return [header, ...Array.from({ length: whole }, () => block), tail]
 }
 
-async function session(options: SourceOptions, next: () => boolean, answered: (reply: string) => void): Promise<void> {
+async function session(
+  options: SourceOptions,
+  next: () => number | undefined,
+  answered: (reply: string) => void,
+): Promise<void> {
   const parts = body(options)
-  while (next()) {
+  const { domains } = options
+  for (let n = next(); n !== undefined; n = next()) {
     const socket = connect({ port: options.port, host: '127.0.0.1', noDelay: true })
     let text = ''
     let wake = () => {}
@@ -84,7 +91,8 @@ async function session(options: SourceOptions, next: () => boolean, answered: (r
     socket.write('EHLO source.test\r\n')
     await reply()
     do {
-      socket.write('MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n')
+      const domain: string = domains === undefined ? 'y.test' : `d${n % domains}.y.test`
+      socket.write(`MAIL FROM:<a@x.test>\r\nRCPT TO:<b@${domain}>\r\nDATA\r\n`)
       const before = [await reply(), await reply(), await reply()]
       const bad = before.find(line => !/^[23]/.test(line))
       if (bad !== undefined) {
@@ -97,7 +105,8 @@ async function session(options: SourceOptions, next: () => boolean, answered: (r
       }
       socket.write('.\r\n')
       answered(await reply())
-    } while (options.keep && next())
+      n = options.keep ? next() : undefined
+    } while (n !== undefined)
     closed.catch(() => {})
     socket.end('QUIT\r\n')
     socket.removeAllListeners('data').resume()
@@ -114,7 +123,7 @@ async function main(options: SourceOptions) {
     Array.from({ length: options.sessions }, () =>
       session(
         options,
-        () => left-- > 0,
+        () => (left > 0 ? --left : undefined),
         reply => {
           if (reply.startsWith('2')) accepted++
           else {

@@ -15,7 +15,9 @@ import {
 } from '../contender.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const nowhere = fileURLToPath(new URL('../plugins/nowhere.ts', import.meta.url))
+
+/** The arguments of Node for the command `posthorn`. */
+export const command = ['--conditions=@posthorn/source', join(root, 'packages/cli/bin/posthorn.js')]
 
 /** One machine is all clients, and sends more over a connection than anybody else would. */
 const limits = { connectionsPerIp: 10_000, messagesPerConnection: 1_000_000, messageSize: '100MB' }
@@ -26,29 +28,41 @@ export interface Variation {
   /** Plugins besides store and delivery, and sections of the configuration. */
   readonly plugins?: readonly object[]
   readonly config?: object
+  /** A data folder that outlives the server; else one of its own. */
+  readonly data?: string
+  /** Instead of the plugins that do the work of `Work`. */
+  readonly deliver?: readonly unknown[]
+  readonly limits?: Readonly<Record<string, unknown>>
 }
 
-/** Starts `posthorn start` on a configuration of its own. */
+/** The plugin that delivers nowhere, as the configuration names it. */
+export const nowhere = fileURLToPath(new URL('../plugins/nowhere.ts', import.meta.url))
+
+/** Starts `posthorn start` on a configuration of its own. `ready`: milliseconds until it greeted. */
 export async function startPosthorn(work: Work, variation: Variation = {}) {
   const folder = workFolder('posthorn')
   const port = await freePort()
-  const deliver =
+  const deliver = variation.deliver ?? [
     work.kind === 'relay'
       ? { relay: { to: `127.0.0.1:${work.sink}`, domains: ['y.test'], tls: 'none' } }
-      : { [nowhere]: { domains: ['y.test'] } }
+      : { [nowhere]: { domains: ['y.test'] } },
+  ]
+  const file = join(folder, 'posthorn.config.json')
+  const control = join(folder, 'control.sock')
   const config = {
     hostname: 'posthorn.test',
-    data: join(folder, 'data'),
+    data: variation.data ?? join(folder, 'data'),
+    control: { socket: control },
     log: { level: 'info', file: join(folder, 'posthorn.log') },
     listeners: {
-      mx: { listen: `127.0.0.1:${port}`, tls: variation.tls ?? 'none', limits },
+      mx: { listen: `127.0.0.1:${port}`, tls: variation.tls ?? 'none', limits: { ...limits, ...variation.limits } },
     },
-    plugins: ['storage-level', ...(variation.plugins ?? []), deliver],
+    plugins: ['storage-level', ...(variation.plugins ?? []), ...deliver],
     ...variation.config,
   }
-  writeFileSync(join(folder, 'posthorn.config.json'), JSON.stringify(config, null, 2))
-  const bin = join(root, 'packages/cli/bin/posthorn.js')
-  const args = ['--conditions=@posthorn/source', bin, 'start', '--config', join(folder, 'posthorn.config.json')]
+  writeFileSync(file, JSON.stringify(config, null, 2))
+  const began = performance.now()
+  const args = [...command, 'start', '--config', file]
   const { child, gone } = spawnServer(process.execPath, args, { cwd: folder })
   const stop = tracked(async () => {
     await stopChild(child)
@@ -60,7 +74,8 @@ export async function startPosthorn(work: Work, variation: Variation = {}) {
     await stop()
     throw error
   }
-  return { port, pid: child.pid as number, folder, stop }
+  const ready = performance.now() - began
+  return { port, pid: child.pid as number, folder, file, control, ready, stop }
 }
 
 export const posthorn: Contender = {
