@@ -27,6 +27,8 @@ import { Watchers } from './watchers.ts'
 
 /** Larger octets belong in Blobs; LevelDB holds several copies of a value while writing it. */
 const maxValue = 64 * 1024 * 1024
+/** Keys of conditions whose values are remembered. */
+const mostConditions = 1024
 
 export interface LevelOptions {
   /** The folder of the database. */
@@ -80,6 +82,8 @@ export class LevelStorage implements Storage {
   #forming: Group[] = []
   #scheduled = false
   #era = 0
+  /** What keys of conditions hold, writes under way included: fences are asked for with every delivery. */
+  readonly #conditions = new Map<string, Uint8Array | null>()
   #closed: StorageError | undefined
   #drained: (() => void) | undefined
 
@@ -230,8 +234,14 @@ export class LevelStorage implements Storage {
 
   #holds(when: readonly Condition[]): boolean {
     for (const { key, equals } of when) {
-      let found = this.pending(key)
-      if (found === undefined) found = this.#read(key) ?? null
+      let found = this.#conditions.get(key)
+      if (found === undefined) {
+        found = this.pending(key)
+        if (found === undefined) found = this.#read(key) ?? null
+        if (this.#conditions.size >= mostConditions) this.#conditions.clear()
+        this.#conditions.set(key, found)
+      }
+      if (found === equals) continue
       if (found === null || equals === null ? found !== equals : Buffer.compare(found, equals) !== 0) return false
     }
     return true
@@ -245,6 +255,11 @@ export class LevelStorage implements Storage {
     }
     try {
       const written = group.add(ops, durable)
+      if (this.#conditions.size > 0) {
+        for (const op of ops) {
+          if (this.#conditions.has(op.key)) this.#conditions.set(op.key, op.type === 'put' ? op.value : null)
+        }
+      }
       this.#schedule()
       return written
     } catch (error) {
@@ -258,6 +273,7 @@ export class LevelStorage implements Storage {
   /** Rejects all that was not handed to LevelDB yet. */
   #drop(trouble: StorageError): void {
     this.#era++
+    this.#conditions.clear()
     const waiting = this.#forming
     this.#forming = []
     for (const group of waiting) group.reject(trouble)
