@@ -196,3 +196,23 @@ test('a cut behind the final dot: the message goes again, and both attempts are 
     { verdict: 'relayed' },
   ])
 })
+
+test('REQUIRETLS is offered while somebody keeps it, and a reload ends that', async () => {
+  const listeners = { mx: { listen: '127.0.0.1:0', tls: 'starttls' as const } }
+  await using rig = await Rig.start({ listeners, plugins: ['storage-level', domains, 'outbound'] })
+  const hop: NextHop = {
+    endpoint: { host: '127.0.0.1', port: rig.port() },
+    protocol: 'smtp',
+    helo: 'client.test',
+    tls: { mode: 'require' },
+  }
+  const offered = async (tls: NextHop['tls']) => {
+    const connection = await connect({ ...hop, tls })
+    connection.close()
+    return connection.keywords.has('REQUIRETLS')
+  }
+  expect(await offered({ mode: 'require' })).toBe(true)
+  expect(await offered({ mode: 'none' })).toBe(false)
+  await rig.reload({ plugins: ['storage-level', domains] })
+  expect(await offered({ mode: 'require' })).toBe(false)
+})
