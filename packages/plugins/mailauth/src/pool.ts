@@ -214,7 +214,7 @@ class Lane {
       // What this thread was started with need not be fit for a worker; where we run from source, it does too.
       execArgv: source ? ['--conditions=@posthorn/source'] : [],
       env: {},
-      resourceLimits: { maxOldGenerationSizeMb: 256 },
+      resourceLimits: { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 16 },
     })
     this.#silent = 0
     this.#loaded = false

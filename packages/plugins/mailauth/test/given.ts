@@ -4,7 +4,7 @@ import mailauth from '@posthorn/plugin-mailauth'
 import { fakeDns, harness } from '@posthorn/testing'
 import * as z from 'zod'
 
-const everybody = definePlugin({
+export const everybody = definePlugin({
   name: 'everybody',
   schema: z.strictObject({}),
   setup: () => ({ rcpt: () => 'accept' as const }),

@@ -1,7 +1,10 @@
+import { definePlugin } from '@posthorn/core'
 import mailauth from '@posthorn/plugin-mailauth'
-import { conformance, fakeDns } from '@posthorn/testing'
+import { authResults } from '@posthorn/plugin-mailauth/keys'
+import { conformance, fakeDns, harness } from '@posthorn/testing'
 import { afterAll, describe, expect, it } from 'vitest'
-import { given, host, letter, start, type Zones } from './given.ts'
+import * as z from 'zod'
+import { everybody, given, host, letter, start, type Zones } from './given.ts'
 import { seal, sign, signer } from './signed.ts'
 
 for (const check of conformance(mailauth, { options: { workers: 1 }, services: [fakeDns(host).service] })) {
@@ -195,6 +198,53 @@ describe('policy', () => {
     await expect(start({}, { overrides: [{ sender: '@', fail: 'junk' }] })).rejects.toThrow(/anna@example\.org/)
     await expect(start({}, { trustedForwarders: ['not a domain'] })).rejects.toThrow(/domain name/)
     await expect(start({}, { authservId: 'mx; dkim=pass' })).rejects.toThrow(/mx\.example\.org/)
+  })
+})
+
+describe('listeners', () => {
+  it('of LMTP are left alone, unless the operator says otherwise', async () => {
+    await h.with(zones)
+    const quiet = await h.message(letter(), { ...stranger, role: 'lmtp' })
+    expect(quiet.replies[0]?.code).toBe(250)
+    expect(fieldsOf(quiet.head)).toEqual([])
+    await using other = await harness([everybody, mailauth], {
+      options: [{}, { workers: 1 }],
+      services: [fakeDns(zones).service],
+      entries: [undefined, { on: ['mx', 'lmtp'] }],
+    })
+    const judged = await other.message(letter(), { ...stranger, role: 'lmtp' })
+    expect(judged.replies).toMatchObject([{ code: 550, enhanced: '5.7.1' }])
+  })
+})
+
+describe('other plugins', () => {
+  const filter = definePlugin({
+    name: 'filter',
+    schema: z.strictObject({}),
+    setup: () => {
+      const own = authResults('filter')
+      return {
+        mail: {
+          writes: [own],
+          handler: tx => {
+            tx.state.set(own, [{ method: 'x-filter', result: 'pass', properties: [['policy.score', '-1.2']] }])
+          },
+        },
+      }
+    },
+  })
+
+  it('speak in the field where the operator lets them', async () => {
+    const dns = fakeDns(zones)
+    for (const include of [[], ['filter']]) {
+      await using own = await harness([everybody, filter, mailauth], {
+        options: [{}, {}, { workers: 1, include }],
+        services: [dns.service],
+      })
+      const [field] = fieldsOf((await own.message(letter(), given)).head)
+      if (include.length > 0) expect(field).toMatch(/; x-filter=pass policy\.score=-1\.2$/)
+      else expect(field).not.toContain('x-filter')
+    }
   })
 })
 
