@@ -39,12 +39,14 @@ export interface Sealing {
 
 type Field = readonly [name: string, value: string]
 
-/** The three fields of the next set, the seal on top; none where the chain may not go on (RFC 8617 §5.1.2, §4.2.1). */
+/** The three fields of the next set, the seal on top; none where the chain may not go on (RFC 8617 §5.1 step 2, §4.2.1). */
 export async function arcSet(sealing: Sealing): Promise<readonly Field[]> {
   const { header, key, chain, time, authResults, bodyHash } = sealing
-  const sets = chainOf(header)
-  if (sets === 'ended') return []
-  const instance = sets.length + 1
+  const found = chainOf(header)
+  if (found === undefined) return []
+  const { sets, newest, broken } = found
+  const instance = newest + 1
+  const cv = !broken && newest === 0 ? 'none' : !broken && chain === 'pass' ? 'pass' : 'fail'
   const i = String(instance)
   const common = [
     ['d', key.domain],
@@ -73,9 +75,8 @@ export async function arcSet(sealing: Sealing): Promise<readonly Field[]> {
   const messageOctets = Buffer.concat([relaxedFields(header, fields), relaxedOwn('ARC-Message-Signature', message)])
   const signature: Field = ['ARC-Message-Signature', message + foldedBase64(await key.sign(messageOctets))]
 
-  const cv = instance === 1 ? 'none' : chain === 'pass' ? 'pass' : 'fail'
   const seal = tagList([['i', i], ['a', key.algorithm], ['cv', cv], ...common, ['b', '']])
-  // RFC 8617 §5.1.1: sets in order; of a failed chain (§5.1.2) only our own, so that it stays to be seen that it failed.
+  // RFC 8617 §5.1.1: sets in order; of a failed chain (§5.1.2) only our own.
   const before = cv === 'pass' ? sets.flat().map(field => Buffer.concat([relaxedField(header, field), crlf])) : []
   const own = [results, signature].map(([name, value]) =>
     Buffer.concat([relaxedText(foldField(name, value, { utf8: sealing.utf8 })), crlf]),
@@ -86,40 +87,43 @@ export async function arcSet(sealing: Sealing): Promise<readonly Field[]> {
 
 const crlf = Buffer.from('\r\n')
 
-/**
- * The sets that are there, in order of instance, each in the order in which it is sealed. `ended`: the chain failed at
- * an earlier hop, is full, or is no chain at all and longer than what a set may continue.
- */
-function chainOf(bytes: Uint8Array): readonly (readonly HeaderField[])[] | 'ended' {
+interface Chain {
+  /** In order of instance, each in the order in which it is sealed. */
+  readonly sets: readonly (readonly HeaderField[])[]
+  /** The highest instance; 0 for none. */
+  readonly newest: number
+  /** What is there is no chain: a gap, half a set, a field twice or without instance (RFC 8617 §5.2 step 3). */
+  readonly broken: boolean
+}
+
+/** `undefined`: an earlier hop said that the chain failed, or it is full. */
+function chainOf(bytes: Uint8Array): Chain | undefined {
   const sets = new Map<number, HeaderField[]>()
-  let failed = false
+  let broken = false
+  let newest = 0
+  let verdict: string | undefined
   for (const field of scanHeader(bytes).fields) {
     const place = setNames.indexOf(field.name as (typeof setNames)[number])
     if (place < 0) continue
     const value = unfold(bytes, field)
-    const instance = Number(
-      /^\s*i\s*=\s*(\d{1,3})\s*;/.exec(value)?.[1] ?? /;\s*i\s*=\s*(\d{1,3})\s*(?:;|$)/.exec(value)?.[1],
-    )
-    if (!(instance >= 1 && instance <= mostInstances)) return 'ended'
+    const instance = Number((place === 0 ? infoInstance : tagInstance).exec(value)?.[1])
+    if (!(instance >= 1 && instance <= mostInstances)) {
+      broken = true
+      continue
+    }
     const set = sets.get(instance) ?? []
-    if (set[place] !== undefined) return 'ended'
+    if (set[place] !== undefined) broken = true
     set[place] = field
     sets.set(instance, set)
-    if (place === 2 && /(?:^|;)\s*cv\s*=\s*fail\s*(?:;|$)/i.test(value)) failed = true
+    if (instance > newest) verdict = undefined
+    newest = Math.max(newest, instance)
+    if (place === 2 && instance === newest) verdict = /(?:^|;)\s*cv\s*=\s*(\w+)\s*(?:;|$)/.exec(value)?.[1]
   }
-  if (failed || sets.size >= mostInstances) return 'ended'
-  const ordered: HeaderField[][] = []
-  for (let instance = 1; instance <= sets.size; instance++) {
-    const set = sets.get(instance)
-    // A gap or half a set: the chain has failed; our set says so, numbered after the highest.
-    if (set === undefined || set.filter(Boolean).length < 3) return brokenChain(sets)
-    ordered.push(set)
-  }
-  return ordered
+  if (verdict?.toLowerCase() === 'fail' || newest >= mostInstances) return undefined
+  const ordered = Array.from({ length: newest }, (_, n) => (sets.get(n + 1) ?? []).filter(Boolean))
+  return { sets: ordered, newest, broken: broken || ordered.some(set => set.length < setNames.length) }
 }
 
-/** A stand-in of the right length: cv=fail seals nothing of it. */
-function brokenChain(sets: ReadonlyMap<number, unknown>): readonly (readonly HeaderField[])[] | 'ended' {
-  const highest = Math.max(...sets.keys())
-  return highest >= mostInstances ? 'ended' : Array.from({ length: highest }, () => [])
-}
+/** RFC 8617 §4.1.1: before all results, perhaps after a comment. */
+const infoInstance = /^(?:\s|\([^()]*\))*i\s*=\s*(\d{1,2})\s*;/
+const tagInstance = /(?:^|;)\s*i\s*=\s*(\d{1,2})\s*(?:;|$)/
