@@ -120,4 +120,3 @@ export const schema = z.strictObject({
 })
 
 export type Options = z.output<typeof schema>
-export type Destination = z.output<typeof destination>

@@ -86,8 +86,11 @@ export class Reach {
           trouble = error
         }
       }
-      // What we cannot dial is looked up all the same: it may be us.
-      await Promise.all([ask('A'), ask('AAAA')])
+      const typeOf = (family: Family) => (family === 'ipv4' ? 'A' : 'AAAA')
+      await Promise.all(wanted.map(family => ask(typeOf(family))))
+      // What we cannot dial may be us, or tell why nobody can be. Nobody waits for it who has an address.
+      const others = (['ipv4', 'ipv6'] as const).filter(family => !wanted.includes(family))
+      if (found.length === 0 && trouble === undefined) await Promise.all(others.map(family => ask(typeOf(family))))
       missing = found.length === 0 && trouble === undefined
     }
     const { allow, deny } = this.#options

@@ -281,6 +281,12 @@ describe('address families', () => {
     expect(n.h.log.filter(({ level }) => level === 'warn')).toHaveLength(1)
   })
 
+  it('nobody waits for the addresses of a family that is not used', async () => {
+    const slow: Zones = { ...one, 'mx.example.test': { A: '127.0.0.1', fail: { AAAA: 'hang' } } }
+    await using n = await net(slow, [{}], { families: ['ipv4'] })
+    expect(await n.send()).toMatchObject({ kind: 'relayed' })
+  })
+
   it('only those that are wanted', async () => {
     await using n = await net(both, [{}], { families: ['ipv6'], allow: ['127.0.0.0/8', '::1'], attempts: 9 })
     expect(await n.send()).toMatchObject({ kind: 'defer', scope: 'lane' })
