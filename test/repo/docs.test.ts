@@ -1,6 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
+import type { ConfigInput } from '@posthorn/core'
 import { describe, expect, test } from 'vitest'
+import { startPosthorn } from '../interop/posthorn.ts'
+import { succeed } from '../interop/program.ts'
 import { type Block, blocks, documents } from './documents.ts'
 import { sh } from './install.ts'
 import { root } from './packages.ts'
@@ -25,10 +28,27 @@ describe('documents', () => {
     expect(text).toBe(readFileSync(join(root, argument), 'utf8'))
   })
 
-  test.each(marked('test'))('$doc: `$text` works as printed', async ({ text, language }) => {
-    expect(language).toBe('sh')
-    const env = { PATH: join(root, 'node_modules/.bin') + delimiter + process.env.PATH }
-    await sh('bash', ['-euo', 'pipefail', '-c', text], root, env)
+  test.each(marked('test').filter(({ argument }) => argument === ''))(
+    '$doc: `$text` works as printed',
+    async ({ text, language }) => {
+      expect(language).toBe('sh')
+      const env = { PATH: join(root, 'node_modules/.bin') + delimiter + process.env.PATH }
+      await sh('bash', ['-euo', 'pipefail', '-c', text], root, env)
+    },
+  )
+
+  const beside = marked('test').filter(({ argument }) => argument !== '')
+  const pages = Map.groupBy(beside, ({ doc, argument }) => `${doc} with ${argument}`)
+
+  test.each([...pages])('%s: its commands work as printed, one after the other', async (_page, commands) => {
+    await using server = await startPosthorn(await elsewhere(commands[0]?.argument ?? ''))
+    const env = {
+      ...process.env,
+      PATH: join(root, 'node_modules/.bin') + delimiter + process.env.PATH,
+      NODE_OPTIONS: '--conditions=@posthorn/source',
+    }
+    for (const { text } of commands)
+      await succeed('bash', ['-euo', 'pipefail', '-c', text], { cwd: server.folder, env })
   })
 
   test('every decision is in the list', () => {
@@ -42,6 +62,15 @@ describe('documents', () => {
     }
   })
 })
+
+/** A configuration with a data folder and ports of its own. */
+async function elsewhere(path: string): Promise<ConfigInput> {
+  const { default: config } = (await import(join(root, path))) as { default: ConfigInput }
+  const listeners = Object.fromEntries(
+    Object.entries(config.listeners).map(([name, listener]) => [name, { ...listener, listen: '127.0.0.1:0' }]),
+  )
+  return { ...config, data: 'data', log: { file: 'posthorn.log' }, listeners }
+}
 
 describe('the reader of documents', () => {
   test('finds fenced blocks and their marks', () => {

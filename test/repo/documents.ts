@@ -1,5 +1,6 @@
 // Reads our Markdown: its fenced blocks, and the mark before each that says what the tests hold it to.
-// `<!-- test -->`: a shell command that works as printed, and ends. `<!-- file: path -->`: that file, as it is.
+// `<!-- test -->`: a shell command that works as printed, and ends; `<!-- test: config -->`: beside a running server with
+// that configuration, after those above it on the page. `<!-- file: path -->`: that file, as it is.
 
 import { globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

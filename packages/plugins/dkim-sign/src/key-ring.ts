@@ -61,7 +61,7 @@ export interface NewKeys {
   readonly algorithms: readonly Algorithm[]
   /** Milliseconds since the epoch. */
   readonly now: number
-  /** Default: the date, `20260105`, with `-rsa` or `-ed25519`. */
+  /** Default: the date, `20260105`, with `-rsa` or `-ed25519`; on the same day again, `20260105b`. */
   readonly selector?: string
   /** The keys that sign now are retired. */
   readonly rotate?: boolean
@@ -71,10 +71,9 @@ export interface NewKeys {
 export async function addKeys(folder: string, domain: string, wanted: NewKeys): Promise<readonly DkimKey[]> {
   const ring = await readRing(folder, domain)
   const { algorithms, now, selector, rotate = false } = wanted
-  const date = new Date(now).toISOString().slice(0, 10).replaceAll('-', '')
   const added: DkimKey[] = []
   for (const algorithm of algorithms) {
-    const base = selector ?? date
+    const base = selector ?? freshDate(ring, algorithm, now)
     const name = algorithms.length > 1 || selector === undefined ? `${base}-${algorithm}` : base
     if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name) || ring.some(key => key.selector === name)) {
       throw new PosthornError('POSTHORN_DKIM_SELECTOR', `the selector ${name} of ${domain} is taken, or is no name`, {
@@ -91,6 +90,13 @@ export async function addKeys(folder: string, domain: string, wanted: NewKeys): 
   const published = kept.filter(key => key.retired === undefined || now - key.retired < publishedAfter)
   await writeRing(folder, domain, [...published, ...added])
   return added
+}
+
+/** A name is not used twice: its old record may still be cached. */
+function freshDate(ring: readonly DkimKey[], algorithm: Algorithm, now: number): string {
+  const date = new Date(now).toISOString().slice(0, 10).replaceAll('-', '')
+  const taken = (base: string) => ring.some(({ selector }) => selector === `${base}-${algorithm}`)
+  return ['', ...'bcdefghijklmnopqrstuvwxyz'].map(letter => date + letter).find(base => !taken(base)) ?? date
 }
 
 async function writeRing(folder: string, domain: string, keys: readonly DkimKey[]): Promise<void> {

@@ -114,9 +114,10 @@ describe('dkim-sign', () => {
       ['20260106-ed25519', 'active'],
     ])
     expect((await stat(join(folder, 'b.test.json'))).mode & 0o777).toBe(0o600)
-    await expect(addKeys(folder, 'b.test', { algorithms: ['ed25519'], now: now + 86_400_000 })).rejects.toMatchObject({
-      code: 'POSTHORN_DKIM_SELECTOR',
-    })
+    const again = await addKeys(folder, 'b.test', { algorithms: ['ed25519'], now: now + 86_400_000, rotate: true })
+    expect(again.map(k => k.selector)).toEqual(['20260106b-ed25519'])
+    const named = { algorithms: ['ed25519'], now, selector: '20260106-ed25519' } as const
+    await expect(addKeys(folder, 'b.test', named)).rejects.toMatchObject({ code: 'POSTHORN_DKIM_SELECTOR' })
     expect(await readFile(join(folder, 'b.test.json'), 'utf8')).toContain('PRIVATE KEY')
   })
 })
