@@ -4,7 +4,7 @@ import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { loadConfig, Posthorn } from '@posthorn/core/runtime'
-import { goodCertificate, SmtpScript } from '@posthorn/testing'
+import { goodCertificate, SmtpPeer, SmtpScript } from '@posthorn/testing'
 import { afterEach, beforeEach, test } from 'vitest'
 import { root } from './packages.ts'
 
@@ -18,13 +18,14 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
 /** Starts a copy of an example in a folder of its own. */
-async function start(name: string): Promise<Posthorn> {
+async function start(name: string, behind = '127.0.0.1:1'): Promise<Posthorn> {
   await cp(join(root, 'examples', name), join(folder, 'example'), { recursive: true })
   await writeFile(join(folder, 'cert.pem'), goodCertificate.cert)
   await writeFile(join(folder, 'key.pem'), goodCertificate.key)
   const file = join(folder, 'example/posthorn.config.ts')
   const text = (await readFile(file, 'utf8'))
     .replaceAll(/listen: (\d+|'127\.0\.0\.1:\d+')/g, "listen: '127.0.0.1:0'")
+    .replaceAll('mail.internal:25', behind)
     .replaceAll('/etc/posthorn/tls/fullchain.pem', join(folder, 'cert.pem'))
     .replaceAll('/etc/posthorn/tls/privkey.pem', join(folder, 'key.pem'))
     .replace(/data: '[^']*'/, `data: '${join(folder, 'data')}', log: { level: 'silent' }`)
@@ -41,7 +42,10 @@ const portOf = ({ addresses }: Posthorn, name: string) =>
   )
 
 test('gateway: takes mail for its domains only', async () => {
-  const server = await start('gateway')
+  await using behind = await SmtpPeer.start({
+    on: { rcpt: ({ line }) => (line.includes('<b@') ? undefined : '550 5.1.1 no') },
+  })
+  const server = await start('gateway', behind.address)
   try {
     await using client = await SmtpScript.connect(portOf(server, 'mx'))
     await client.speak(`
@@ -50,11 +54,13 @@ test('gateway: takes mail for its domains only', async () => {
       S: 250 ...
       C: MAIL FROM:<a@client.test>
       C: RCPT TO:<b@example.net>
+      C: RCPT TO:<eve@example.net>
       C: RCPT TO:<c@elsewhere.test>
       C: RCPT TO:<"d@elsewhere.test"@example.org>
       C: QUIT
       S: 250 2.1.0 *
       S: 250 2.1.5 *
+      S: 550 5.1.1 *
       S: 550 5.7.1 *
       S: 550 5.7.1 *
       S: 221 *
