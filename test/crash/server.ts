@@ -108,7 +108,12 @@ export class CrashServer {
   /** No file may grow beyond so many octets: what a full disk does to those who write. */
   async limitFiles(octets: number | 'unlimited'): Promise<void> {
     if (this.#child === undefined) return
-    await promisify(execFile)('prlimit', ['--pid', String(this.pid), `--fsize=${octets}:unlimited`]).catch(() => {})
+    try {
+      await promisify(execFile)('prlimit', ['--pid', String(this.pid), `--fsize=${octets}:unlimited`])
+    } catch (error) {
+      // The process may have ended meanwhile; the tool must be there.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw error
+    }
   }
 
   async call<T>(method: string, params: unknown): Promise<T> {
