@@ -1,0 +1,36 @@
+// A forward that fails elsewhere: our report goes back through the rewritten sender to whoever wrote the message.
+import { SmtpPeer } from '@posthorn/testing'
+import { expect, test } from 'vitest'
+import { greeted, Rig, send } from './rig.ts'
+
+test('the report of a forward that failed finds the sender through SRS', async () => {
+  await using world = await SmtpPeer.start({
+    on: { rcpt: ({ line }) => (line.includes('zoe@else.test') ? '550 5.1.1 gone' : undefined) },
+  })
+  await using rig = await Rig.start({
+    plugins: [
+      'storage-level',
+      {
+        aliases: {
+          domains: ['example.test'],
+          aliases: { forward: 'zoe@else.test' },
+          srs: { domain: 'example.test', secret: 'secret' },
+        },
+      },
+      { relay: { to: world.address } },
+    ],
+  })
+  await using client = await greeted(rig)
+  await send(client, 'bob@client.test', 'forward@example.test')
+  await world.received(1)
+  const [report] = world.messages
+  expect(world.commands.find(line => line.includes('SRS0='))).toMatch(
+    /^MAIL FROM:<SRS0=.*=client\.test=bob@example\.test>/,
+  )
+  expect(report?.from).toBe('')
+  expect(report?.to).toEqual(['bob@client.test'])
+  // Who wrote to the alias is not told where it leads.
+  const text = report?.bytes?.toString()
+  expect(text).toContain('Final-Recipient: rfc822; forward@example.test')
+  expect(text).not.toContain('zoe@else.test')
+})
