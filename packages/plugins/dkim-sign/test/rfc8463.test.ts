@@ -13,7 +13,7 @@ const secret = 'nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A='
 const published = 'v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo='
 const domain = 'football.example.com'
 
-/** RFC 8410 §7: what comes before the 32 octets. */
+/** PKCS #8 of Ed25519: what comes before the 32 octets. */
 const pkcs8 = Buffer.from('302e020100300506032b657004220420', 'hex')
 const privateKey = createPrivateKey({
   key: Buffer.concat([pkcs8, Buffer.from(secret, 'base64')]),
