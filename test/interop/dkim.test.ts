@@ -145,7 +145,7 @@ describe.runIf(needs('opendkim', 'rspamd'))('signatures', () => {
       arc: keyOf('arc', 'rsa', 'rspamd.test'),
     }
     dns = await dnsServer(Object.fromEntries([...records].map(([name, value]) => [name, { TXT: value }])))
-    hop = await SmtpPeer.start()
+    hop = await SmtpPeer.start({ on: { rcpt: ({ line }) => (line.includes('<gone@') ? '550 5.1.1 no' : undefined) } })
     rig = await Rig.start(
       {
         dns: { servers: dns.address },
@@ -154,7 +154,7 @@ describe.runIf(needs('opendkim', 'rspamd'))('signatures', () => {
           'storage-level',
           { domains: { domains: ['example.test'] } },
           { users: { users: { 'anna@example.test': await hashPassword(password) } } },
-          { aliases: { aliases: { 'away@example.test': 'bob@else.test' } } },
+          { aliases: { aliases: { 'away@example.test': 'bob@else.test', 'gone@example.test': 'gone@else.test' } } },
           'mailauth',
           'dkim-sign',
           { 'arc-seal': { domain: 'example.test' } },
@@ -202,6 +202,17 @@ describe.runIf(needs('opendkim', 'rspamd'))('signatures', () => {
       for (const found of await opendkim.verify(await submitted(repeated.map(({ bytes }) => bytes)))) {
         expect(found).toEqual({ 'own-rsa': 'pass', 'own-ed25519': 'pass' })
       }
+    })
+
+    test('both believe our reports', async () => {
+      const before = hop.messages.length
+      await using client = await greeted(rig)
+      expect(await send(client, 'bob@else.test', 'gone@example.test')).toEqual([expect.stringMatching(/^250 /)])
+      await hop.received(before + 1)
+      const report = hop.messages[before]?.bytes as Buffer
+      expect(report.toString()).toContain('Content-Type: multipart/report')
+      expect(await opendkim.verify([report])).toEqual([{ 'own-rsa': 'pass', 'own-ed25519': 'pass' }])
+      expect((await rspamd.scan(report)).symbols.R_DKIM_ALLOW).toHaveLength(2)
     })
 
     test('neither believes when the message was changed', async () => {
