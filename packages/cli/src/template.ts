@@ -18,10 +18,12 @@ const s = (text: string) => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\
 const y = (text: string) => `'${text.replaceAll("'", "''")}'`
 
 function typescript({ kind, hostname, domain, to }: Answers): string {
-  const gateway = `    // Whose mail comes here. 'any': the server behind decides who exists.
-    { domains: { domains: { ${s(domain)}: 'any' } } },
-    // Everything goes on to the server behind.
-    { relay: { to: ${s(to)} } },`
+  const gateway = `    // Whose mail comes here: whom the server behind does not know is refused before the mail is taken.
+    { recipients: { domains: [${s(domain)}], callout: { to: ${s(to)} } } },
+    // No routes to elsewhere in local parts.
+    'relaying',
+    // What was taken goes on to the server behind.
+    { relay: { to: ${s(to)}, domains: [${s(domain)}] } },`
   const server = `    // Whose mail comes here, and who exists: local parts, or 'any'.
     { domains: { domains: { ${s(domain)}: 'any' } } },
     // Who may log in and send. Make a hash with: posthorn passwd
@@ -57,12 +59,16 @@ ${kind === 'server' ? server : gateway}
 function yaml({ kind, hostname, domain, to }: Answers): string {
   const plugins =
     kind === 'gateway'
-      ? `  # Whose mail comes here. any: the server behind decides who exists.
-  - domains:
-      domains: { ${y(domain)}: any }
-  # Everything goes on to the server behind.
+      ? `  # Whose mail comes here: whom the server behind does not know is refused before the mail is taken.
+  - recipients:
+      domains: [${y(domain)}]
+      callout: { to: ${y(to)} }
+  # No routes to elsewhere in local parts.
+  - relaying
+  # What was taken goes on to the server behind.
   - relay:
-      to: ${y(to)}`
+      to: ${y(to)}
+      domains: [${y(domain)}]`
       : `  # Whose mail comes here, and who exists: local parts, or any.
   - domains:
       domains: { ${y(domain)}: any }
@@ -96,12 +102,16 @@ ${plugins}
 }
 
 function json({ kind, hostname, domain, to }: Answers): string {
-  const delivery = kind === 'gateway' ? { relay: { to } } : 'maildir'
+  const domains = [domain]
+  const rest =
+    kind === 'gateway'
+      ? [{ recipients: { domains, callout: { to } } }, 'relaying', { relay: { to, domains } }]
+      : [{ domains: { domains: { [domain]: 'any' } } }, 'maildir']
   const config = {
     hostname,
     data: './data',
     listeners: { mx: { listen: 25 } },
-    plugins: ['storage-level', { domains: { domains: { [domain]: 'any' } } }, delivery],
+    plugins: ['storage-level', ...rest],
   }
   return `${JSON.stringify(config, null, 2)}\n`
 }

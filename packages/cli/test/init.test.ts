@@ -9,7 +9,7 @@ import { posthorn, temporary } from './terminal.ts'
 describe.each(['ts', 'yaml', 'json'])('init --format %s', format => {
   it.each([
     ['server', '--hostname mx.example.org --domain example.org', ['storage-level', 'domains', 'maildir']],
-    ['gateway', '--domain example.org --to mail.inside:2525', ['storage-level', 'domains', 'relay']],
+    ['gateway', '--domain example.org --to mail.inside:2525', ['storage-level', 'recipients', 'relaying', 'relay']],
   ])('writes a %s that is valid', async (_kind, options, plugins) => {
     const cwd = temporary()
     // Vitest runs modules itself, without our hooks: it needs what a global install lends.
