@@ -208,6 +208,7 @@ export class Queue implements QueueIntake {
         throw error
       }
       this.tally.messages++
+      this.tally.accepted++
       for (const one of made) this.#accepted(one, loaded, generation)
     } finally {
       release()

@@ -3,19 +3,26 @@
 import type { Entry } from '../storage/contract.ts'
 import { type Desk, finish } from './desk.ts'
 import { reasonOf } from './errors.ts'
-import { blocksOf, messageKey, parseBlockKey } from './keys.ts'
+import { KeySet } from './key-set.ts'
+import { messageKey, parseBlockKey } from './keys.ts'
 import { indexKey, putBlock } from './partition.ts'
 import { type Block, decodeBlock, decodeMessage } from './records.ts'
 
-/** Records between two pauses, and how long those last. */
-const step = 100
-const pauseMs = 20
+/** Blocks between two pauses, keys or messages read at once, and how long pauses last at least. */
+const step = 50
+const page = 500
+const pauseMs = 5
+/** A pause is so many times as long as the work before it: mail that moves keeps 95 % of the thread. */
+const restFor = 19
 const startAfter = 1000
 
 export class Recovery {
   readonly #desk: Desk
   readonly #found: (block: Block) => void
   #stopped = false
+  #began = 0
+  #since = 0
+  #moved = 0
   #wake: (() => void) | undefined
   #blocks: AsyncIterator<readonly Entry[]> | undefined
 
@@ -44,51 +51,109 @@ export class Recovery {
     this.#blocks?.return?.().catch(() => {})
   }
 
-  /** One pass over all records. */
+  /** One pass over all records. Reads in the order of keys: a million gets would set LevelDB compacting all it has. */
   async #run(first: Promise<IteratorResult<readonly Entry[]>>): Promise<void> {
-    const { storage, tally, log } = this.#desk
+    const { tally, log, clock } = this.#desk
     const counted = { messages: 0, blocks: 0, rebuilt: 0, missing: 0, orphans: 0 }
+    this.#began = clock.now()
+    this.#since = clock.monotonic()
+    const index = await this.#index()
+    let after = 'm/'
     let last = ''
-    let lastExists = true
     for (
       let next = await first;
-      next.done !== true;
+      next.done !== true && !this.#stopped;
       next = await (this.#blocks as AsyncIterator<readonly Entry[]>).next()
     ) {
-      const batch = next.value
-      for (let i = 0; i < batch.length; i += step) {
-        for (const entry of batch.slice(i, i + step)) {
+      for (let i = 0; i < next.value.length; i += step) {
+        const blocks = next.value.slice(i, i + step).flatMap(entry => this.#decode(entry))
+        const until = messageKey(blocks.at(-1)?.block.id ?? '')
+        const messages =
+          until < after ? new Set([last]) : await this.#messages(after, `${until}\0`, blocks, last, counted)
+        for (const { block, entry } of blocks) {
           if (this.#stopped) return
-          const block = this.#decode(entry)
-          if (block === undefined) continue
           counted.blocks++
           tally.add(block)
           if (block.id !== last) {
-            last = block.id
-            lastExists = (await storage.get(messageKey(block.id))) !== undefined
             counted.messages++
             tally.messages++
           }
-          if (!lastExists) await this.#missing(block, entry, counted)
-          else if ((await storage.get(indexKey(block))) === undefined) await this.#rebuild(block, entry, counted)
+          last = block.id
+          if (!messages.has(block.id) && !(await this.#stored(messageKey(block.id)))) {
+            await this.#missing(block, entry, counted)
+          } else if (!index.has(indexKey(block)) && !(await this.#stored(indexKey(block)))) {
+            await this.#rebuild(block, entry, counted)
+          }
         }
+        if (until >= after) after = `${until}\0`
         await this.#pause()
       }
     }
-    await this.#orphans(counted)
+    await this.#messages(after, 'm0', [], last, counted)
+    if (this.#stopped) return
     tally.complete = true
     if (counted.rebuilt + counted.missing + counted.orphans > 0) log.warn(counted, 'the queue was checked and repaired')
     else log.info(counted, 'the queue was checked')
   }
 
-  #decode([key, value]: Entry): Block | undefined {
+  async #stored(key: string): Promise<boolean> {
+    return (await this.#desk.storage.get(key)) !== undefined
+  }
+
+  /** Every key in an index, by its hash. Read piece by piece: a reader that stays keeps what is removed on the disk. */
+  async #index(): Promise<KeySet> {
+    const { storage } = this.#desk
+    const found = new KeySet()
+    for (const kind of ['d', 'h', 'u']) {
+      for (let from = `${kind}/`, more = true; more && !this.#stopped; ) {
+        more = false
+        for await (const batch of storage.range({ gte: from, lt: `${kind}0`, limit: page })) {
+          for (const [key] of batch) found.add(key)
+          from = `${batch.at(-1)?.[0]}\0`
+          more = batch.length > 0
+        }
+        await this.#pause()
+      }
+    }
+    return found
+  }
+
+  /** The ids of messages from one key up to another. Those without a block, which a crash left, are removed. */
+  async #messages(
+    from: string,
+    until: string,
+    blocks: readonly { readonly block: Block }[],
+    last: string,
+    counted: { orphans: number },
+  ): Promise<Set<string>> {
+    const { storage } = this.#desk
+    const found = new Set([last])
+    const owners = new Set(blocks.map(({ block }) => block.id)).add(last)
+    for (let gte = from, more = true; more && !this.#stopped; ) {
+      more = false
+      for await (const batch of storage.range({ gte, lt: until, limit: page })) {
+        for (const [key, value] of batch) {
+          const id = key.slice(2)
+          found.add(id)
+          if (!owners.has(id)) await this.#orphan(id, key, value, counted)
+        }
+        gte = `${batch.at(-1)?.[0]}\0`
+        more = batch.length > 0
+      }
+      if (more) await this.#pause()
+    }
+    return found
+  }
+
+  #decode(entry: Entry): { readonly block: Block; readonly entry: Entry }[] {
+    const [key, value] = entry
     const name = parseBlockKey(key)
-    if (name === undefined) return undefined
+    if (name === undefined) return []
     try {
-      return decodeBlock(name.id, name.n, value)
+      return [{ block: decodeBlock(name.id, name.n, value), entry }]
     } catch (error) {
       this.#desk.log.error({ key, error: reasonOf(error) }, 'a queue record cannot be read; run posthorn fsck')
-      return undefined
+      return []
     }
   }
 
@@ -123,33 +188,33 @@ export class Recovery {
     return now !== undefined && Buffer.compare(now, value) === 0
   }
 
-  /** Messages whose blocks are all done: a crash came between. */
-  async #orphans(counted: { orphans: number }): Promise<void> {
-    const { storage } = this.#desk
-    let seen = 0
-    for await (const batch of storage.range({ gte: 'm/', lt: 'm0' })) {
-      for (const [key, value] of batch) {
-        if (this.#stopped) return
-        if (++seen % step === 0) await this.#pause()
-        const id = key.slice(2)
-        let blocks = false
-        for await (const found of storage.range({ ...blocksOf(id), limit: 1 })) blocks = found.length > 0
-        if (blocks) continue
-        try {
-          if (await finish(this.#desk, decodeMessage(id, value))) counted.orphans++
-        } catch (error) {
-          this.#desk.log.error({ key, error: reasonOf(error) }, 'a queue record cannot be read; run posthorn fsck')
-        }
-      }
+  /** A message whose blocks are all done: a crash came between. What came since the start has blocks that came since. */
+  async #orphan(id: string, key: string, value: Uint8Array, counted: { orphans: number }): Promise<void> {
+    try {
+      const record = decodeMessage(id, value)
+      if (record.received >= this.#began || !(await finish(this.#desk, record))) return
+      counted.orphans++
+      // Its end is counted; itself it was not.
+      this.#desk.tally.messages++
+    } catch (error) {
+      this.#desk.log.error({ key, error: reasonOf(error) }, 'a queue record cannot be read; run posthorn fsck')
     }
   }
 
   #pause(): Promise<void> {
+    const { clock, tally } = this.#desk
+    const idle = tally.moved === this.#moved
+    this.#moved = tally.moved
+    const rest = Math.max(pauseMs, (idle ? 1 : restFor) * (clock.monotonic() - this.#since))
     return new Promise(resolve => {
-      const cancel = this.#desk.clock.after(pauseMs, resolve)
+      const over = () => {
+        this.#since = clock.monotonic()
+        resolve()
+      }
+      const cancel = clock.after(rest, over)
       this.#wake = () => {
         cancel()
-        resolve()
+        over()
       }
     })
   }

@@ -13,11 +13,19 @@ export const waitingOf = (block: Block): Waiting => {
 
 export class Tally {
   messages = 0
+  /** Messages since boot. */
+  accepted = 0
   readonly recipients: Record<Waiting, number> = { due: 0, deferred: 0, held: 0, unrouted: 0, report: 0 }
   /** Recipients since boot, by how an attempt ended. */
   readonly done = { delivered: 0, deferred: 0, failed: 0, held: 0, dropped: 0 }
   /** Whether what was queued before boot is in the counts. */
   complete = false
+
+  /** Grows with whatever is accepted or tried. */
+  get moved(): number {
+    const { delivered, deferred, failed, held, dropped } = this.done
+    return this.accepted + delivered + deferred + failed + held + dropped
+  }
 
   add(block: Block): void {
     this.recipients[waitingOf(block)] += block.recipients.length
