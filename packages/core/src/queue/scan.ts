@@ -91,10 +91,11 @@ export interface Discovered {
  */
 export async function* discover(storage: Reader): AsyncGenerator<Discovered> {
   let from = 'd/'
+  let limit = discoverBatch
   for (;;) {
     let last: string | undefined
     const found: Found[] = []
-    for await (const batch of storage.range({ gte: from, lt: 'd0', limit: discoverBatch })) {
+    for await (const batch of storage.range({ gte: from, lt: 'd0', limit })) {
       for (const entry of batch) {
         const one = parse(entry)
         last = entry[0]
@@ -108,7 +109,12 @@ export async function* discover(storage: Reader): AsyncGenerator<Discovered> {
     if (end !== undefined && before?.lane === end.lane && before.rank === end.rank) {
       yield { found, cut: { lane: end.lane, rank: end.rank, key: from } }
       from = rankEnd(end.lane, end.rank)
-    } else yield { found }
+      // Behind a long lane there are often others: of a thousand of them only the beginnings are read.
+      limit = 2 * longLane
+    } else {
+      yield { found }
+      limit = Math.min(2 * limit, discoverBatch)
+    }
   }
 }
 
