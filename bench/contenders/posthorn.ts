@@ -16,8 +16,12 @@ import {
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
+const bin = join(root, 'packages/cli/bin/posthorn.js')
+/** What the command's first line asks of Node when a shell runs it. */
+const flags = /^#!.*? node (.*)/.exec(readFileSync(bin, 'utf8'))?.[1]?.split(' ') ?? []
+
 /** The arguments of Node for the command `posthorn`. */
-export const command = ['--conditions=@posthorn/source', join(root, 'packages/cli/bin/posthorn.js')]
+export const command = [...flags, '--conditions=@posthorn/source', bin]
 
 /** One machine is all clients, and sends more over a connection than anybody else would. */
 const limits = { connectionsPerIp: 10_000, messagesPerConnection: 1_000_000, messageSize: '100MB' }

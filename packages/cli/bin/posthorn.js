@@ -1,4 +1,5 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=16
+// V8 lets its young generation grow to 134 MB for nothing measurable; with 16 MB halves a busy server takes 80 to 100 MB less.
 // Plain old syntax: a Node that is too old must get as far as the line that says so.
 const wanted = [22, 22, 2]
 const present = process.versions.node.split('.').map(Number)
