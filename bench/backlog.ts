@@ -69,6 +69,8 @@ export async function fill(data: string, backlog: Backlog): Promise<void> {
       }
       await storage.write(ops, { relaxed: true })
     }
+    // Mail that waits has been sorted long ago: the bench is not of that.
+    await storage.compact('\u0001', '\u{10ffff}')
   } finally {
     await closeStore(store)
   }
