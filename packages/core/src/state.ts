@@ -39,6 +39,8 @@ export function recipientState<T extends Json>(name: Name): StateKey<'recipient'
 export const maxStateSize = 16_384
 
 const none: ReadonlyMap<string, unknown> = new Map()
+// One for all: fifty thousand recipients without state shall not have an object each.
+const nothing: Record<string, Json> = Object.freeze({})
 
 /** Values by qualified name. Empty ones cost one field: there may be 50,000 recipients. */
 export class StateStore {
@@ -65,7 +67,7 @@ export class StateStore {
   }
   /** What is stored with the record. Not for session stores, which also hold local values. */
   toJSON(): Record<string, Json> {
-    return this.#values === undefined ? {} : (Object.fromEntries(this.#values) as Record<string, Json>)
+    return this.#values === undefined ? nothing : (Object.fromEntries(this.#values) as Record<string, Json>)
   }
 }
 

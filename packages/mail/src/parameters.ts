@@ -59,8 +59,12 @@ export function parseMailParams(rest: string): MailParams | Malformed {
   return params
 }
 
+/** Of most recipients: one for all, for there may be fifty thousand. */
+const plain: RcptParams = Object.freeze({ other: Object.freeze({}) })
+
 /** `smtputf8`: the transaction is one, so that values may be UTF-8. */
 export function parseRcptParams(rest: string, options: { readonly smtputf8?: boolean } = {}): RcptParams | Malformed {
+  if (rest === '') return plain
   const given = split(rest)
   if (!(given instanceof Map)) return given
   const params: Draft<RcptParams> = { other: {} }

@@ -19,12 +19,24 @@ export function deliveryTarget(target: Omit<AcceptedTarget, 'refused'>): Deliver
 }
 
 function committedState(values: Readonly<Record<string, Json>>): State<'recipient'> {
-  return {
-    get: <T>(key: { readonly name: string }) => values[key.name] as T | undefined,
-    set(key) {
-      throw new PosthornError('POSTHORN_STATE_COMMITTED', `state ${key.name} was set after the message was committed`, {
-        fix: 'Set recipient state in rcpt, data or a tap.',
-      })
-    },
+  for (const _ in values) return new CommittedState(values)
+  return empty
+}
+
+class CommittedState implements State<'recipient'> {
+  readonly #values: Readonly<Record<string, Json>>
+
+  constructor(values: Readonly<Record<string, Json>>) {
+    this.#values = values
+  }
+  get<T>(key: { readonly name: string }): T | undefined {
+    return this.#values[key.name] as T | undefined
+  }
+  set(key: { readonly name: string }): never {
+    throw new PosthornError('POSTHORN_STATE_COMMITTED', `state ${key.name} was set after the message was committed`, {
+      fix: 'Set recipient state in rcpt, data or a tap.',
+    })
   }
 }
+
+const empty = new CommittedState({})

@@ -37,15 +37,16 @@ export async function commitVariants(
     return session.eachAccepted(tx, reply)
   }
   const refused = settleMixed(session, tx, objections)
-  const states = [tx.state, ...tx.envelope.targets.map(t => t.state)]
-  if (stateSize(states) > maxStateSize) return stop(replies.tooMuchState, 'core')
+  if (stateSize(statesOf(tx)) > maxStateSize) return stop(replies.tooMuchState, 'core')
 
   const received = clock.now()
-  const kept = tx.envelope.recipients.flatMap(recipient =>
-    recipient.targets
-      .filter(t => refused.get(t.id) !== 'drop')
-      .map(t => acceptedTarget(recipient, t, refused.get(t.id))),
-  )
+  const kept: AcceptedTarget[] = []
+  for (const recipient of tx.envelope.recipients) {
+    for (const target of recipient.targets) {
+      const answer = refused.get(target.id)
+      if (answer !== 'drop') kept.push(acceptedTarget(recipient, target, answer))
+    }
+  }
   let variants = makeVariants(session, tx, kept, received)
   const sealed = session.generation.plan.stages.seal
   if (sealed.waves.length > 0 || sealed.effects.length > 0) {
@@ -96,6 +97,11 @@ export async function commitVariants(
     return stop(storageReply(fault), 'storage')
   }
   return finish(session, tx, objections, passed ?? replies.queued(tx.id))
+}
+
+function* statesOf(tx: TransactionCore) {
+  yield tx.state
+  for (const { state } of tx.envelope.targets) yield state
 }
 
 /** Ends the transaction with a yes, or in LMTP with each recipient's own answer. */

@@ -30,6 +30,8 @@ export class Envelope {
   readonly accepted: RecipientRecord[] = []
   readonly #byAddress = new Map<string, RecipientRecord>()
   #ids = 0
+  #targets: readonly TargetRecord[] = []
+  #targetsOf = 0
 
   constructor(from: Mailbox | null, params: MailParams) {
     this.from = from
@@ -49,13 +51,20 @@ export class Envelope {
     this.accepted.push(recipient)
     const key = addressKey(recipient.address)
     if (this.#byAddress.has(key)) return
-    this.#byAddress.set(key, recipient)
+    const { raw } = recipient.address
+    // The string that is there already, where it is the same.
+    this.#byAddress.set(raw === key ? raw : key, recipient)
     this.recipients.push(recipient)
   }
 
   get targets(): readonly TargetRecord[] {
     const [only] = this.recipients
     if (this.recipients.length === 1 && only !== undefined) return only.targets
-    return this.recipients.flatMap(r => r.targets)
+    // Asked for several times at the dot, and there may be fifty thousand.
+    if (this.#targetsOf !== this.recipients.length) {
+      this.#targets = this.recipients.flatMap(r => r.targets)
+      this.#targetsOf = this.recipients.length
+    }
+    return this.#targets
   }
 }

@@ -17,7 +17,13 @@ import { type Routed, routeTarget } from './routing.ts'
 export interface NewBlock {
   readonly block: Block
   readonly routes: ReadonlyMap<string, Routed>
+  /** May be handed over in memory: a newsletter's other blocks wait in the index. */
+  readonly handed: boolean
 }
+
+/** Blocks of one message that are handed over. */
+const mostHanded = 8
+const unknown: ReadonlyMap<string, Routed> = new Map()
 
 export interface AcceptContext {
   readonly generation: Generation
@@ -62,9 +68,10 @@ export async function makeBlocks(message: Accepted, loaded: Loaded, context: Acc
   const blocks: NewBlock[] = []
   let o = 0
   for (const [v, variant] of message.variants.entries()) {
-    const lanes = new Map<string, { recipients: RecipientRecord[]; routes: Map<string, Routed> }>()
+    const lanes = new Map<string, { recipients: RecipientRecord[]; routes: Routed[] }>()
     const refused: { recipient: RecipientRecord; outcome: Outcome }[] = []
     const queued = loaded.variant(v)
+    let before: Routed | undefined
     for (const target of variant.targets) {
       const recipient = recipientRecord(target, o++)
       if (target.refused !== undefined) {
@@ -73,19 +80,22 @@ export async function makeBlocks(message: Accepted, loaded: Loaded, context: Acc
       }
       const to: DeliveryTarget = deliveryTarget(target)
       const answer = routeTarget(to, queued, undefined, routing)
-      const routed = answer instanceof Promise ? await answer : answer
+      const asked = answer instanceof Promise ? await answer : answer
+      const routed: Routed = same(asked, before) ? before : asked
+      before = routed
       const lane = lanes.get(routed.lane)
-      if (lane === undefined)
-        lanes.set(routed.lane, { recipients: [recipient], routes: new Map([[recipient.id, routed]]) })
+      if (lane === undefined) lanes.set(routed.lane, { recipients: [recipient], routes: [routed] })
       else {
         lane.recipients.push(recipient)
-        lane.routes.set(recipient.id, routed)
+        lane.routes.push(routed)
       }
     }
     for (const [lane, { recipients, routes }] of lanes) {
       for (let i = 0; i < recipients.length; i += maxBlock) {
         const part = recipients.length <= maxBlock ? recipients : recipients.slice(i, i + maxBlock)
-        blocks.push({ block: newBlock(message, variant, v, lane, part), routes })
+        const handed = blocks.length < mostHanded
+        const known = handed ? new Map(part.map((r, n) => [r.id, routes[i + n] as Routed])) : unknown
+        blocks.push({ block: newBlock(message, variant, v, lane, part), routes: known, handed })
       }
     }
     if (refused.length > 0) for (const block of refusedBlocks(message, variant, v, refused, context)) blocks.push(block)
@@ -93,6 +103,17 @@ export async function makeBlocks(message: Accepted, loaded: Loaded, context: Acc
   const [only] = blocks
   if (blocks.length === 1 && only !== undefined) return [{ ...only, block: { ...only.block, solo: true } }]
   return blocks
+}
+
+/** Whether an answer is the one before it: agents make a new one for each of fifty thousand recipients. */
+function same(one: Routed, before: Routed | undefined): before is Routed {
+  return (
+    before !== undefined &&
+    one.lane === before.lane &&
+    one.entry === before.entry &&
+    one.outcome === before.outcome &&
+    one.route?.data === before.route?.data
+  )
 }
 
 /** What was refused at the dot has failed: its sender is told, or it is held. */
@@ -114,7 +135,11 @@ function refusedBlocks(
   const outcomes = new Map(refused.map(r => [r.recipient.id, r.outcome]))
   const policy = { ...policyOf(queue, undefined), expire: Number.NEGATIVE_INFINITY }
   const context = { now: clock.now(), from: variant.from, policy, gather: 0, random }
-  return settle(block, block.recipients, outcomes, context).next.map(next => ({ block: next, routes: new Map() }))
+  return settle(block, block.recipients, outcomes, context).next.map(next => ({
+    block: next,
+    routes: unknown,
+    handed: false,
+  }))
 }
 
 function newBlock(
@@ -159,6 +184,8 @@ function recipientRecord(target: AcceptedTarget, o: number): RecipientRecord {
     ...(orcpt !== undefined && { orcpt }),
     ...(some && { state }),
     tries: 0,
-    attempts: [],
+    attempts: untried,
   }
 }
+
+const untried: RecipientRecord['attempts'] = Object.freeze([])

@@ -224,10 +224,18 @@ export class Queue implements QueueIntake {
     return { ...this.#scheduler.stats, heldBounces: this.#held.count, blocked: this.#journal.blocked }
   }
 
-  #accepted({ block, routes }: NewBlock, loaded: Parameters<Scheduler['handOver']>[1], generation: Generation): void {
+  #accepted(
+    { block, routes, handed }: NewBlock,
+    loaded: Parameters<Scheduler['handOver']>[1],
+    generation: Generation,
+  ): void {
     this.tally.add(block)
-    if (block.status === 'queued') this.#scheduler.handOver(block, loaded, routes, generation, indexKey(block))
-    else this.#written(block)
+    if (block.status === 'queued' && handed) {
+      this.#scheduler.handOver(block, loaded, routes, generation, indexKey(block))
+      return
+    }
+    if (block.status === 'queued') this.#active.unreserve(block)
+    this.#written(block)
   }
 
   #written(block: Block): void {

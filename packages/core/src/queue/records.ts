@@ -163,7 +163,28 @@ export function decodeMessage(id: string, value: Uint8Array): MessageRecord {
 }
 
 export function encodeBlock(block: Block): Uint8Array {
-  return Buffer.from(`\u0001${JSON.stringify(block)}`)
+  const json = JSON.stringify({ ...block, recipients: block.recipients.map(lean) })
+  const bytes = Buffer.allocUnsafe(1 + Buffer.byteLength(json))
+  bytes[0] = format
+  bytes.write(json, 1)
+  return bytes
+}
+
+/** Without what follows from the rest: of fifty thousand recipients half of the octets. */
+function lean(recipient: RecipientRecord): object {
+  const { to, tries, attempts, ...rest } = recipient
+  const { local, domain, raw } = to
+  return {
+    ...rest,
+    to: raw === `${local}@${domain}` ? { local, domain } : to,
+    ...(tries > 0 && { tries }),
+    ...(attempts.length > 0 && { attempts }),
+  }
+}
+
+function full(recipient: Omit<RecipientRecord, 'to'> & { readonly to: Mailbox }): RecipientRecord {
+  const { to, tries = 0, attempts = [] } = recipient
+  return { ...recipient, to: { ...to, raw: to.raw ?? `${to.local}@${to.domain}` }, tries, attempts }
 }
 
 /** Throws as {@link decodeMessage} does. */
@@ -175,7 +196,7 @@ export function decodeBlock(id: string, n: number, value: Uint8Array): Block {
     const block = JSON.parse(bytes.toString('utf8', 1)) as Block
     if (block.id !== id || block.n !== n || !Array.isArray(block.recipients))
       throw new RangeError('it is of another block')
-    return block
+    return { ...block, recipients: block.recipients.map(full) }
   } catch (error) {
     throw badRecord(key, error)
   }
