@@ -111,7 +111,9 @@ function judge(calls: readonly Call[]): Omit<OrderFigures, 'clients' | 'seconds'
     const rename = renamed.get(record.blob)
     const [from = '', to = ''] = rename?.octets.map(String) ?? []
     const written = calls.findLast(({ name, path }) => name.startsWith('pwrite') && path === from)?.end ?? Infinity
-    if (rename === undefined || !(durable(from, written) < rename.begin)) early.push(`${id}: its file had no sync`)
+    // A descriptor is shown by the name that its file has by then.
+    if (rename === undefined || !(Math.min(durable(from, written), durable(to, written)) < at))
+      early.push(`${id}: 250 before the sync of its file`)
     else if (!(durable(to.slice(0, to.lastIndexOf('/')), rename.end) < at))
       early.push(`${id}: 250 before the sync of its file's name`)
   }

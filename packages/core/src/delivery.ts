@@ -15,6 +15,11 @@ export interface Queued {
   readonly origin: Origin
   /** Octets of this variant, head included. */
   readonly size: number
+  /**
+   * Whether there are octets above 127, where it was looked at and the rest is as it should be: lines that end in CRLF,
+   * no CR or LF besides, no NUL (RFC 2045 §2.7, §2.8; lines may be longer than those say).
+   */
+  readonly content?: '7bit' | '8bit' | undefined
   /** Milliseconds since the epoch, when the final dot was answered. */
   readonly received: number
   /** Reason to put it in Junk, if a plugin gave one. */

@@ -33,7 +33,7 @@ export function queuedOf(message: Accepted, variant: AcceptedVariant, blobs: Blo
   const { body } = message
   const { bytes } = body
   return storedMessage(
-    { ...message, ...variant, bodySize: body.size },
+    { ...message, ...variant, bodySize: body.size, ...(body.content && { content: body.content }) },
     {
       header: body.header,
       open: range => blobs.open(body.ref, range),

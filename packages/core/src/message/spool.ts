@@ -1,5 +1,6 @@
 // Where the octets of one message under way are kept: in memory up to a limit, then in a blob being written. Read back
 // as often as wanted; handed to the queue without another copy.
+import { isAscii } from 'node:buffer'
 import { type Header, scanHeader } from '@posthorn/mail'
 import type { StagedBody } from '../queue/contract.ts'
 import type { Blobs, BlobWriter } from '../storage/contract.ts'
@@ -12,6 +13,7 @@ export class Spool {
   #writer: BlobWriter | undefined
   #whole: Uint8Array | undefined
   #size = 0
+  #ascii = true
   #header: Header = scanHeader(new Uint8Array(0))
 
   /** `memory`: octets kept in memory before a file is begun. */
@@ -22,6 +24,11 @@ export class Spool {
 
   get size(): number {
     return this.#size
+  }
+
+  /** RFC 2045 §2.7, §2.8, as far as octets above 127 tell. */
+  get content(): '7bit' | '8bit' {
+    return this.#ascii ? '7bit' : '8bit'
   }
 
   /** The received header, taken apart; empty before the first write. */
@@ -38,6 +45,7 @@ export class Spool {
   write(chunk: Uint8Array): Awaitable<void> {
     const first = this.#size === 0
     this.#size += chunk.length
+    this.#ascii &&= isAscii(chunk)
     if (this.#writer !== undefined) return this.#writer.write(chunk)
     const copy = Buffer.from(chunk)
     if (first) this.#header = scanHeader(copy)

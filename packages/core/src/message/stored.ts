@@ -1,5 +1,6 @@
 // A committed (or about to be committed) variant as delivery sees it: head, then the received octets without the
 // removed ranges. Nothing is copied to make it; the received octets are never rewritten.
+import { isAscii } from 'node:buffer'
 import type { Mailbox, MailParams } from '@posthorn/mail'
 import { fieldValues, type Header, scanHeader } from '@posthorn/mail'
 import type { Queued } from '../delivery.ts'
@@ -19,8 +20,9 @@ export interface StoredVariant {
   readonly head: Uint8Array
   /** Ranges of the received header that were removed, [start, end), ascending. */
   readonly skip: readonly (readonly [number, number])[]
-  /** Octets as received. */
+  /** Octets as received, and what is known of them. */
   readonly bodySize: number
+  readonly content?: '7bit' | '8bit'
 }
 
 export interface ReceivedOctets {
@@ -69,6 +71,12 @@ class StoredMessage implements Queued {
   }
   get junk(): string | undefined {
     return this.#variant.junk
+  }
+
+  get content(): '7bit' | '8bit' | undefined {
+    const { content, head, skip } = this.#variant
+    if (content === undefined || isAscii(head)) return content === '8bit' && skip.length > 0 ? undefined : content
+    return '8bit'
   }
 
   get<T>(key: StateKey<'message', T>): T | undefined {

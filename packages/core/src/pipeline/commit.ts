@@ -78,7 +78,9 @@ export async function commitVariants(
   }
   deadline.committing = true
   try {
-    const body = await tx.spool.stage()
+    const staged = await tx.spool.stage()
+    const content = contentOf(session, tx)
+    const body = content === undefined ? staged : { ...staged, content }
     const message: Accepted = {
       id: tx.id,
       received,
@@ -97,6 +99,12 @@ export async function commitVariants(
     return stop(storageReply(fault), 'storage')
   }
   return finish(session, tx, objections, passed ?? replies.queued(tx.id))
+}
+
+/** What the front has seen to: it lets bare CR, bare LF and NUL through in BINARYMIME only. What comes in by the other door was not looked at. */
+function contentOf({ origin }: SessionCore, { envelope, spool }: TransactionCore) {
+  const looked = (origin.protocol === 'smtp' || origin.protocol === 'lmtp') && envelope.params.body !== 'binarymime'
+  return looked ? spool.content : undefined
 }
 
 function* statesOf(tx: TransactionCore) {
@@ -192,6 +200,7 @@ function receivedField(session: SessionCore, tx: TransactionCore, received: numb
 function view(session: SessionCore, tx: TransactionCore, variant: AcceptedVariant, received: number): Queued {
   const { spool } = tx
   const { bytes } = spool
+  const content = contentOf(session, tx)
   return storedMessage(
     {
       id: tx.id,
@@ -203,6 +212,7 @@ function view(session: SessionCore, tx: TransactionCore, variant: AcceptedVarian
       head: variant.head,
       skip: variant.skip,
       bodySize: spool.size,
+      ...(content === undefined ? {} : { content }),
       ...(variant.junk === undefined ? {} : { junk: variant.junk }),
     },
     { header: spool.headerBytes, open: range => spool.open(range), ...(bytes === undefined ? {} : { bytes }) },

@@ -43,7 +43,13 @@ export function messageRecord(message: Accepted): MessageRecord {
     origin,
     state,
     ...(cause !== undefined && { cause }),
-    body: { ref: body.ref, size: body.size, headerSize: body.headerSize, inline: body.ops.length > 0 },
+    body: {
+      ref: body.ref,
+      size: body.size,
+      headerSize: body.headerSize,
+      inline: body.ops.length > 0,
+      ...(body.content !== undefined && { content: body.content }),
+    },
     variants: variants.map(({ from, head, skip, junk }) => ({ from, head, skip, ...(junk !== undefined && { junk }) })),
     recipients,
   }

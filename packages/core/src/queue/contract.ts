@@ -1,5 +1,5 @@
 import type { Mailbox, MailParams } from '@posthorn/mail'
-import type { DeliveryTarget } from '../delivery.ts'
+import type { DeliveryTarget, Queued } from '../delivery.ts'
 import type { Json } from '../json.ts'
 import type { Origin } from '../session.ts'
 import type { Op } from '../storage/contract.ts'
@@ -13,6 +13,8 @@ export interface StagedBody {
   readonly size: number
   /** Octets of the header as received, its empty line included. */
   readonly headerSize: number
+  /** {@link Queued.content}, as received. */
+  readonly content?: '7bit' | '8bit'
   /** The header's octets, so that nobody reads them back. */
   readonly header: Uint8Array
   /** The whole body where it is small enough to sit in memory. */

@@ -37,6 +37,7 @@ export class Loaded {
           head,
           skip,
           bodySize: body.size,
+          ...(body.content !== undefined && { content: body.content }),
           ...(junk !== undefined && { junk }),
         },
         this.body,

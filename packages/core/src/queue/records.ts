@@ -4,6 +4,7 @@ import type { Mailbox, MailParams, Notify, RemoteReply } from '@posthorn/mail'
 import type { Outcome } from '../delivery.ts'
 import type { Json } from '../json.ts'
 import type { Origin } from '../session.ts'
+import type { StagedBody } from './contract.ts'
 import { badRecord, newerRecord } from './errors.ts'
 import { blockKey, messageKey } from './keys.ts'
 
@@ -26,7 +27,7 @@ export interface MessageRecord {
   readonly state: Readonly<Record<string, Json>>
   readonly cause?: string
   /** `inline`: the octets lie beside the records, and go in the batch that removes them. */
-  readonly body: { readonly ref: string; readonly size: number; readonly headerSize: number; readonly inline: boolean }
+  readonly body: Pick<StagedBody, 'ref' | 'size' | 'headerSize' | 'content'> & { readonly inline: boolean }
   readonly variants: readonly VariantRecord[]
   /** How many targets it was accepted for. */
   readonly recipients: number

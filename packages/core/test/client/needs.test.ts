@@ -110,3 +110,25 @@ test('REQUIRETLS goes over a verified connection to a peer that offers it, and n
     connection.destroy()
   }
 })
+
+test('a large message is read before it is begun only where nobody looked at it', async () => {
+  await using peer = await SmtpPeer.start({ offer: without('8BITMIME') })
+  const connection = await connect(hopTo(peer))
+  const opened = async (content: '7bit' | '8bit' | undefined) => {
+    const message = mail(big('This one is longer than it looks.\r\n.dot\r\n'))
+    let times = 0
+    const open = () => {
+      times++
+      return message.open()
+    }
+    const fate = await fates(connection, { ...message, open, ...(content && { content }) })
+    return [...fate, times]
+  }
+  expect(await opened(undefined)).toEqual(['accepted', 2])
+  expect(await opened('7bit')).toEqual(['accepted', 1])
+  // What lacks 8BITMIME is refused only what really has eight bits.
+  expect(await opened('8bit')).toEqual(['accepted', 2])
+  for (const message of peer.messages)
+    expect(message.bytes?.equals(mail(big('This one is longer than it looks.\r\n.dot\r\n')).bytes)).toBe(true)
+  connection.destroy()
+})

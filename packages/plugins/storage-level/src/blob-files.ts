@@ -1,4 +1,4 @@
-// Where blob files are, and what their names say: `blobs/xx/<ref>`, unfinished ones in `blobs/tmp`. A reference is
+// Where blob files are, and what their names say: `blobs/x/<ref>`, unfinished ones in `blobs/tmp`. A reference is
 // `f<name>.<CRC-32, hex>.<octets, base 36>`, so that a file can be checked with nothing but its name.
 import { mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -67,9 +67,9 @@ export class BlobFolder {
     return { name, path: join(this.tmp, name) }
   }
 
-  /** The last characters of the name count up, so files spread evenly over 1024 folders. */
+  /** The last character of the name counts up, so files spread evenly over 32 folders, each made and synced once. */
   folder(ref: string): string {
-    return join(this.root, ref.slice(17, 19))
+    return join(this.root, ref.slice(18, 19))
   }
 
   path(ref: string): string {

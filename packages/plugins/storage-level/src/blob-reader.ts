@@ -5,7 +5,7 @@ import { StorageError } from '@posthorn/core'
 import type { FileRef, Slots } from './blob-files.ts'
 import { troubleOf } from './trouble.ts'
 
-const pieceSize = 64 * 1024
+const pieceSize = 128 * 1024
 
 export interface Slice {
   readonly start: number

@@ -1,4 +1,5 @@
-// A blob on its way to disk: gathered into large writes, synced as it grows, named when it is finished.
+// A blob on its way to disk: gathered into large writes, one of them under way while the next fills; synced as it grows,
+// named when it is finished.
 import { type FileHandle, rename, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
@@ -8,12 +9,12 @@ import { closeSlot, openSlot, pieces, type Slice } from './blob-reader.ts'
 import { syncFolder } from './database.ts'
 import { type Space, troubleOf } from './trouble.ts'
 
-/** Smaller chunks are gathered up to this. */
-const gathered = 64 * 1024
-/** A chunk of this size is written as it is. */
-const worthwhile = 16 * 1024
+/** Octets of a write. Crossing to a thread costs more than copying what comes from a socket into one of these. */
+const gathered = 128 * 1024
 /** Octets between syncs, so that finishing a large one does not wait for all of it. */
 const syncEvery = 16 * 1024 * 1024
+
+const nothing = Buffer.alloc(0)
 
 interface Where {
   readonly folder: BlobFolder
@@ -32,6 +33,10 @@ export class LevelBlobWriter implements BlobWriter {
   #file: FileHandle | undefined
   #buffer: Buffer | undefined
   #buffered = 0
+  /** Was written, and can be filled again. */
+  #spare: Buffer | undefined
+  /** The last full buffer on its way. */
+  #flush: Promise<void> = Promise.resolve()
   /** Octets in the file, and how many of them were synced. */
   #written = 0
   #synced = 0
@@ -50,17 +55,29 @@ export class LevelBlobWriter implements BlobWriter {
     this.#assertOpen()
     this.#crc = crc32(chunk, this.#crc)
     this.size += chunk.length
-    const small = this.#buffered > 0 || chunk.length < worthwhile
-    if (small && this.#buffered + chunk.length <= gathered) {
-      this.#buffer ??= Buffer.allocUnsafeSlow(gathered)
-      this.#buffer.set(chunk, this.#buffered)
-      this.#buffered += chunk.length
-      return
+    let wait: Promise<void> | undefined
+    for (let at = 0; at < chunk.length; ) {
+      this.#buffer ??= this.#spare ?? Buffer.allocUnsafeSlow(gathered)
+      this.#spare = undefined
+      const part = chunk.subarray(at, at + gathered - this.#buffered)
+      this.#buffer.set(part, this.#buffered)
+      this.#buffered += part.length
+      at += part.length
+      if (this.#buffered === gathered) wait = this.#flushed()
     }
-    // Taken now, not when its turn comes: the order of octets is the order of calls.
-    const parts = this.#gathered()
-    parts.push(chunk)
-    return this.#step(() => this.#put(parts))
+    return wait
+  }
+
+  /** Hands the full buffer to the disk; who calls waits for the one before it. */
+  #flushed(): Promise<void> {
+    const full = this.#gathered()
+    const before = this.#flush
+    this.#flush = this.#step(() => this.#put(full)).then(() => {
+      this.#spare = full
+    })
+    // The next write, or finish, meets the fault again.
+    this.#flush.catch(() => {})
+    return before
   }
 
   async *open(range?: Slice): AsyncGenerator<Uint8Array> {
@@ -68,10 +85,10 @@ export class LevelBlobWriter implements BlobWriter {
     const { size } = this
     if (size === 0) return
     const { reading } = this.#where
-    const parts = this.#gathered()
+    const rest = this.#gathered()
     let file: FileHandle | undefined
     await this.#step(async () => {
-      await this.#put(parts)
+      await this.#put(rest)
       file = await openSlot(this.#named ?? this.#where.path, reading)
     })
     try {
@@ -86,17 +103,18 @@ export class LevelBlobWriter implements BlobWriter {
     this.#state = 'finishing'
     const { folder, name, path } = this.#where
     const ref = fileRef(name, this.#crc, this.size)
-    const parts = this.#gathered()
+    const rest = this.#gathered()
     try {
       await this.#step(async () => {
-        await this.#put(parts)
+        await this.#put(rest)
         const file = await this.#opened()
-        await file.datasync()
-        await this.#close()
         const shard = await folder.shard(ref)
         const named = join(shard, ref)
+        // Named before it is synced: a journal then commits both at once. What a power cut leaves of it has no owner.
         await rename(path, named)
         this.#named = named
+        await file.datasync()
+        await this.#close()
         await syncFolder(shard)
       })
       if (this.#state !== 'finishing') throw this.#over()
@@ -133,18 +151,23 @@ export class LevelBlobWriter implements BlobWriter {
     return step
   }
 
-  #gathered(): Uint8Array[] {
-    if (this.#buffer === undefined) return []
-    const part = this.#buffer.subarray(0, this.#buffered)
+  /** What has been gathered and is no longer ours to fill. */
+  #gathered(): Buffer {
+    const part = this.#buffer?.subarray(0, this.#buffered) ?? nothing
     this.#buffer = undefined
     this.#buffered = 0
-    return [part]
+    return part
   }
 
-  async #put(parts: Uint8Array[]): Promise<void> {
-    if (parts.length === 0) return
+  async #put(part: Buffer): Promise<void> {
+    if (part.length === 0) return
     const file = await this.#opened()
-    this.#written += await writeAll(file, parts, this.#written)
+    // A write may take less than it was given, at the end of a disk say.
+    for (let done = 0; done < part.length; ) {
+      const { bytesWritten } = await file.write(part, done, part.length - done, this.#written)
+      done += bytesWritten
+      this.#written += bytesWritten
+    }
     if (this.#written - this.#synced < syncEvery) return
     this.#assertRoom()
     await file.datasync()
@@ -185,18 +208,4 @@ export class LevelBlobWriter implements BlobWriter {
   #over(): StorageError {
     return new StorageError('closed', `this blob is ${this.#state}`)
   }
-}
-
-/** A write may take less than it was given, at the end of a disk say. */
-async function writeAll(file: FileHandle, parts: Uint8Array[], position: number): Promise<number> {
-  const total = parts.reduce((sum, part) => sum + part.length, 0)
-  let done = 0
-  while (done < total) {
-    const { bytesWritten } = await file.writev(parts, position + done)
-    done += bytesWritten
-    let taken = bytesWritten
-    while (parts.length > 0 && taken >= (parts[0] as Uint8Array).length) taken -= (parts.shift() as Uint8Array).length
-    if (parts.length > 0 && taken > 0) parts[0] = (parts[0] as Uint8Array).subarray(taken)
-  }
-  return total
 }

@@ -138,7 +138,7 @@ export class Collector {
       this.removed++
     }
     for (const shard of await readdir(folder.root)) {
-      if (shard.length !== 2) continue
+      if (shard.length !== 1) continue
       // This may take minutes: others' garbage goes meanwhile.
       await this.#step()
       for (const ref of await readdir(join(folder.root, shard))) {

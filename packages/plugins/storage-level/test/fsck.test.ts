@@ -135,7 +135,7 @@ describe('fsck', () => {
     await here.raw(db => db.put('B/iNOBODYS', encode(Buffer.from('x'))))
     const expected = [
       'waste B/iNOBODYS: nobody owns these octets',
-      `waste blobs/${ref.slice(17, 19)}/${ref}: nobody owns this file`,
+      `waste blobs/${ref.slice(18, 19)}/${ref}: nobody owns this file`,
       'waste blobs/tmp/DRAFT: a file that was never finished',
       'waste blobs/zz/note.txt: this is not a blob file',
     ]

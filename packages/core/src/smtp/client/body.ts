@@ -8,6 +8,7 @@ export const inOne = 65_536
 const CR = 13
 const LF = 10
 const DOT = 46
+const dotLine = Buffer.from('\n.')
 const emptyLine = '\r\n\r\n'
 
 // RFC 5321 §2.3.8: CR and LF only together. A server that takes one of them for a line end can be made to see the end
@@ -27,10 +28,7 @@ export class Inspector {
   eightBit = false
   eightBitHeader = false
   octets = 0
-  /** Dots that must be doubled were seen in the last chunk, or may have been. */
-  dots = false
   #afterCr = false
-  #last = LF
   #inHeader = true
   // A message that begins with an empty line has no header.
   #tail: string = '\r\n'
@@ -42,9 +40,7 @@ export class Inspector {
     if (!ascii) this.eightBit = true
     if (this.#inHeader) this.#seeHeader(text, ascii)
     if (this.clean) this.clean = this.#isClean(chunk, text)
-    this.dots = (this.#last === LF && chunk[0] === DOT) || text.includes('\n.')
-    this.#last = chunk[chunk.length - 1] as number
-    this.#afterCr = this.#last === CR
+    this.#afterCr = chunk[chunk.length - 1] === CR
     this.octets += chunk.length
   }
 
@@ -75,18 +71,32 @@ export class Inspector {
   }
 }
 
+/** Takes the place of an {@link Inspector} where what it would say is known, or of no matter. */
+export class Counter {
+  readonly clean = true
+  octets = 0
+
+  see(chunk: Buffer): void {
+    this.octets += chunk.length
+  }
+
+  end(): { readonly clean: boolean } {
+    return this
+  }
+}
+
 /** Doubles the dots that begin lines (RFC 5321 §4.5.2), chunk by chunk. Lines end in CRLF: see {@link Inspector}. */
 export class Stuffer {
   #last = LF
   #beforeLast = CR
 
-  /** The chunk itself where no dot is in the way. `dots`: whether one may be. */
-  push(chunk: Buffer, dots: boolean): Buffer {
+  /** The chunk itself where no dot is in the way. */
+  push(chunk: Buffer): Buffer {
     const start = this.#last
     if (chunk.length > 1) this.#beforeLast = chunk[chunk.length - 2] as number
     else if (chunk.length === 1) this.#beforeLast = this.#last
     if (chunk.length > 0) this.#last = chunk[chunk.length - 1] as number
-    return dots ? stuff(chunk, start) : chunk
+    return (start === LF && chunk[0] === DOT) || chunk.includes(dotLine) ? stuff(chunk, start) : chunk
   }
 
   /** The end of data: a line of one dot, behind a line end that is added where there is none. */
@@ -109,9 +119,9 @@ function stuff(chunk: Buffer, before: number): Buffer {
 }
 
 /** A whole message in memory as DATA wants it, its end included. */
-export function stuffed(bytes: Buffer, dots: boolean): Buffer {
+export function stuffed(bytes: Buffer): Buffer {
   const stuffer = new Stuffer()
-  const body = stuffer.push(bytes, dots)
+  const body = stuffer.push(bytes)
   const end = stuffer.end()
   const out = Buffer.allocUnsafe(body.length + end.length)
   out.set(body)

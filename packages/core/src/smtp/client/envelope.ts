@@ -8,6 +8,7 @@ import {
   needsSmtputf8,
   type RcptParams,
 } from '@posthorn/mail'
+import type { Queued } from '../../delivery.ts'
 import { addressNeedsUtf8, addressUnfit, type Offers, tooManyRecipients, type Unsent } from './requirements.ts'
 
 /** A message as the client sends it; a `Queued` is one. `open` may be called more than once. */
@@ -16,6 +17,8 @@ export interface Mail {
   readonly params: MailParams
   /** Octets; what `open` gives must be as many, or nothing is sent. */
   readonly size: number
+  /** What is known of its octets: saves reading a large one before it is sent. */
+  readonly content?: Queued['content']
   open(): AsyncIterable<Uint8Array>
 }
 

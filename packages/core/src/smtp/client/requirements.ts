@@ -2,6 +2,7 @@
 // refusal, here, before a command is spent on it.
 import { type Mailbox, type MailParams, needsSmtputf8 } from '@posthorn/mail'
 import type { Content } from './body.ts'
+import type { Mail } from './envelope.ts'
 
 /** A refusal of ours, in the words of RFC 3463. `code` of class 4 is worth another try. */
 export interface Unsent {
@@ -51,8 +52,9 @@ export const addressNeedsUtf8: Unsent = unsent(553, '5.6.7', 'The address needs 
 /** A path that would break out of its command line; nothing of ours makes one. */
 export const addressUnfit: Unsent = unsent(553, '5.1.3', 'The address cannot be written in a command')
 
-/** Whether the content must be known before the message is begun. */
-export function mustLook(peer: Offers, params: MailParams): boolean {
+/** Whether a message must be read before it is begun. */
+export function mustLook(peer: Offers, { params, content }: Mail): boolean {
+  if (params.body === 'binarymime' || content === '7bit') return false
   return !peer.keywords.has('8BITMIME') || (params.smtputf8 && !peer.keywords.has('SMTPUTF8'))
 }
 

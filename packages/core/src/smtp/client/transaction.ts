@@ -2,7 +2,7 @@
 // BDAT; each recipient's fate reported as it becomes known, LMTP's one by one. Never sends a dot behind half a message.
 
 import type { RemoteReply } from '@posthorn/mail'
-import { asBuffer, bdat, type Content, coalesced, gather, Inspector, inOne, Stuffer, stuffed } from './body.ts'
+import { asBuffer, bdat, type Content, Counter, coalesced, gather, Inspector, inOne, Stuffer, stuffed } from './body.ts'
 import { envelope, type Mail, type MailRecipient } from './envelope.ts'
 import { type Phase, SmtpFailure, type Timeouts } from './failure.ts'
 import { bareLineEnds, lacking, mustLook, type Offers, type Unsent, unfit, unreadable } from './requirements.ts'
@@ -81,17 +81,16 @@ class Transaction {
     if (refusal !== undefined) return this.#all(refusal)
     const lines = this.#envelope(content.eightBit)
     if (lines === undefined) return
-    if (!chunks) return this.#data(lines, stuffed(bytes, inspector.dots))
+    if (!chunks) return this.#data(lines, stuffed(bytes))
     if (this.#pipelining && !link.lmtp && bytes.length <= eagerMax && link.hot) return this.#eager(lines, bytes)
     if (await this.#open(lines)) await this.#end(bdat(bytes, true), `BDAT ${bytes.length} LAST`)
   }
 
   async #large(chunks: boolean): Promise<void> {
-    const { params } = this.#mail
-    let eightBit = false
-    if (!this.#binary && mustLook(this.#link, params)) {
+    let eightBit = this.#mail.content === '8bit'
+    if (mustLook(this.#link, this.#mail)) {
       const content = await this.#survey()
-      const refusal = content === undefined ? unreadable : unfit(this.#link, params, content)
+      const refusal = content === undefined ? unreadable : unfit(this.#link, this.#mail.params, content)
       if (refusal !== undefined) return this.#all(refusal)
       eightBit = content?.eightBit ?? false
     }
@@ -135,15 +134,15 @@ class Transaction {
   async #stream(): Promise<void> {
     const { timeouts } = this.#link
     const wire = this.#wire
-    const inspector = new Inspector()
+    const look = this.#passing()
     const stuffer = new Stuffer()
     let readable = true
     try {
       for await (const chunk of this.#mail.open()) {
         const bytes = asBuffer(chunk)
-        inspector.see(bytes)
-        if (!inspector.clean || inspector.octets > this.#mail.size) break
-        if (!wire.send(stuffer.push(bytes, inspector.dots), 0)) await wire.drained(timeouts.block)
+        look.see(bytes)
+        if (!look.clean || look.octets > this.#mail.size) break
+        if (!wire.send(stuffer.push(bytes), 0)) await wire.drained(timeouts.block)
         if (wire.interrupted) break
       }
     } catch {
@@ -151,8 +150,8 @@ class Transaction {
     }
     if (wire.interrupted) return this.#interrupted()
     if (!readable) return this.#abandon(unreadable)
-    if (!inspector.end().clean) return this.#abandon(bareLineEnds)
-    if (inspector.octets !== this.#mail.size) return this.#abandon(unreadable)
+    if (!look.end().clean) return this.#abandon(bareLineEnds)
+    if (look.octets !== this.#mail.size) return this.#abandon(unreadable)
     return this.#end(Buffer.from(stuffer.end()), `(${this.#mail.size} octets)`)
   }
 
@@ -188,7 +187,7 @@ class Transaction {
 
   /** Chunks as the body comes; the last one is known by what follows it. */
   async #chunks(): Promise<void> {
-    const inspector = new Inspector()
+    const look = this.#passing()
     const wire = this.#wire
     let held: Buffer | undefined
     let owed = 0
@@ -202,9 +201,8 @@ class Transaction {
     }
     try {
       for await (const chunk of coalesced(this.#mail.open(), inOne)) {
-        if (!this.#binary) inspector.see(chunk)
-        else inspector.octets += chunk.length
-        if (!inspector.clean || inspector.octets > this.#mail.size) break
+        look.see(chunk)
+        if (!look.clean || look.octets > this.#mail.size) break
         if (held !== undefined) {
           wire.told(`BDAT ${held.length}`)
           const room = wire.send(bdat(held, false), 1)
@@ -221,8 +219,8 @@ class Transaction {
     }
     if (wire.interrupted) return this.#interrupted()
     await settle(0)
-    if (!inspector.end().clean) wrong ??= bareLineEnds
-    if (inspector.octets !== this.#mail.size) wrong ??= unreadable
+    if (!look.end().clean) wrong ??= bareLineEnds
+    if (look.octets !== this.#mail.size) wrong ??= unreadable
     if (wrong !== undefined) {
       // Without a LAST nothing is taken; RSET goes before the next message.
       if ('kind' in wrong) this.#rest(wrong)
@@ -350,6 +348,11 @@ class Transaction {
     } catch {
       return undefined
     }
+  }
+
+  /** What looks at a large message on its way out: only counts, where its content is known, or may be anything. */
+  #passing(): Inspector | Counter {
+    return this.#binary || this.#mail.content !== undefined ? new Counter() : new Inspector()
   }
 
   /** Reads a large message once, before anything is sent of it. */
