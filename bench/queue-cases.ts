@@ -177,8 +177,7 @@ const dead: Case = async ({ rounds, scale, say }) => {
 
 const recipients: Case = async ({ scale, say }) => {
   const count = Math.ceil(50_000 * scale)
-  // Each transaction takes a second there: the message needs far longer than its neighbour may.
-  const sink = await startSlowSink(1000)
+  const sink = await startSlowSink()
   const server = await startPosthorn({ kind: 'relay', sink: sink.port }, { limits: { recipients: count } })
   try {
     // A server at work, whose heap is as large as small messages make it.
@@ -186,6 +185,8 @@ const recipients: Case = async ({ scale, say }) => {
       await Promise.all(Array.from({ length: 20 }, (_, i) => manyRecipients(server.port, 100, `warm${n}-${i}@x.test`)))
     }
     await settle(server.pid, 15_000)
+    // Each transaction takes a second from now on: the message needs far longer than its neighbour may.
+    sink.slow(1000)
     const before = rssOf(server.pid) / 1e6
     const peak = watchPeak(server.pid, 20)
     const ms = await manyRecipients(server.port, count, 'list@x.test')

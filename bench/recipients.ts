@@ -50,8 +50,9 @@ export async function manyRecipients(port: number, count: number, from: string):
   return ms
 }
 
-/** A sink that answers each dot after `pause` ms. */
-export async function startSlowSink(pause: number) {
+/** A sink that answers each dot at once, and after `slow` with a pause of so many milliseconds. */
+export async function startSlowSink() {
+  let pause = 0
   const seen = new Map<string, { readonly at: number; recipients: number }>()
   const waiting = new Map<string, (at: number) => void>()
   const sockets = new Set<Socket>()
@@ -103,6 +104,9 @@ export async function startSlowSink(pause: number) {
   await once(server, 'listening')
   return {
     port: (server.address() as AddressInfo).port,
+    slow(ms: number) {
+      pause = ms
+    },
     /** When the first message of that sender was through. */
     first: (from: string, within: number) =>
       new Promise<number>((resolve, reject) => {
