@@ -77,7 +77,10 @@ it('pauses a lane and resumes it; the lane table says why', async () => {
   const { rig, lane } = here
   await posthorn(rig, 'queue', 'pause', lane, '--reason', 'maintenance')
   const { json } = await posthorn<LaneState[]>(rig, 'queue', 'lanes')
-  expect(json).toContainEqual(expect.objectContaining({ lane, state: 'paused', reason: 'maintenance' }))
+  expect(json).toContainEqual(expect.objectContaining({ lane, state: 'paused', recipients: 1, reason: 'maintenance' }))
+  await posthorn(rig, 'queue', 'hold', '--all')
+  const [held] = (await posthorn<LaneState[]>(rig, 'queue', 'lanes')).json
+  expect(held).toMatchObject({ lane, recipients: 0 })
   expect((await posthorn(rig, 'queue', 'resume', lane)).json).toEqual({ lane, state: 'resumed' })
 })
 

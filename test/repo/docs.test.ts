@@ -40,16 +40,21 @@ describe('documents', () => {
   const beside = marked('test').filter(({ argument }) => argument !== '')
   const pages = Map.groupBy(beside, ({ doc, argument }) => `${doc} with ${argument}`)
 
-  test.each([...pages])('%s: its commands work as printed, one after the other', async (_page, commands) => {
-    await using server = await startPosthorn(await elsewhere(commands[0]?.argument ?? ''))
-    const env = {
-      ...process.env,
-      PATH: join(root, 'node_modules/.bin') + delimiter + process.env.PATH,
-      NODE_OPTIONS: '--conditions=@posthorn/source',
-    }
-    for (const { text } of commands)
-      await succeed('bash', ['-euo', 'pipefail', '-c', text], { cwd: server.folder, env })
-  })
+  test.each([...pages])(
+    '%s: its commands work as printed, one after the other',
+    async (_page, commands) => {
+      await using server = await startPosthorn(await elsewhere(commands[0]?.argument ?? ''))
+      const env = {
+        ...process.env,
+        PATH: join(root, 'node_modules/.bin') + delimiter + process.env.PATH,
+        NODE_OPTIONS: '--conditions=@posthorn/source',
+      }
+      for (const { text } of commands)
+        await succeed('bash', ['-euo', 'pipefail', '-c', text], { cwd: server.folder, env })
+      // Each command is a process that reads our sources: a page of them takes its time on a busy machine.
+    },
+    60_000,
+  )
 
   test('every decision is in the list', () => {
     const list = readFileSync(join(root, 'docs/decisions/README.md'), 'utf8').replaceAll(/ +\|/g, ' |')

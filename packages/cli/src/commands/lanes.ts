@@ -20,12 +20,12 @@ export async function queueLanes(io: Io, options: Options): Promise<number> {
     l.state,
     l.until === undefined ? '' : span(l.until - now),
     l.sending,
-    l.waiting,
+    l.recipients,
     l.concurrency === undefined ? l.slots : `${l.slots}/${l.concurrency}`,
     l.failures,
     l.reason ?? '',
   ])
-  const head = ['lane', 'state', 'for', 'sending', 'waiting', 'slots', 'failures', 'reason']
+  const head = ['lane', 'state', 'for', 'sending', 'queued', 'slots', 'failures', 'reason']
   if (lanes.length === 0) io.out('No lane has anything to do.')
   else for (const line of table([head, ...rows])) io.out(line)
   return exit.ok

@@ -12,6 +12,8 @@ export interface LaneState {
   /** When the state ends by itself, or when the next falls due. */
   readonly until?: number
   readonly sending: number
+  /** Recipients queued, those being sent to included; after boot it grows until all are counted. */
+  readonly recipients: number
   /** Blocks in memory; the index may know of more. */
   readonly waiting: number
   /** Deliveries at once that it may do now, and at most. */
@@ -22,16 +24,19 @@ export interface LaneState {
 
 export function laneStates(desk: Desk, scheduler: Scheduler): LaneState[] {
   const now = desk.clock.now()
-  const states = Array.from(scheduler.lanes.values(), lane => stateOf(lane, now, desk.leases.owns(lane.shard)))
+  const states = Array.from(scheduler.lanes.values(), lane =>
+    stateOf(lane, desk.tally.lanes.get(lane.name) ?? 0, now, desk.leases.owns(lane.shard)),
+  )
   return states.sort((a, b) => (a.lane < b.lane ? -1 : 1))
 }
 
-function stateOf(lane: Lane, now: number, ours: boolean): LaneState {
+function stateOf(lane: Lane, recipients: number, now: number, ours: boolean): LaneState {
   const due = lane.nextDue
   const waiting = lane.waiting
   const rest = {
     lane: lane.name,
     sending: lane.inflight,
+    recipients,
     waiting,
     slots: lane.slots,
     failures: lane.failures,

@@ -21,6 +21,9 @@ export class Tally {
   /** Whether what was queued before boot is in the counts. */
   complete = false
 
+  /** Recipients queued in each lane that has some. */
+  readonly lanes = new Map<string, number>()
+
   /** Grows with whatever is accepted or tried. */
   get moved(): number {
     const { delivered, deferred, failed, held, dropped } = this.done
@@ -28,16 +31,24 @@ export class Tally {
   }
 
   add(block: Block): void {
-    this.recipients[waitingOf(block)] += block.recipients.length
+    this.#count(block, block.recipients.length)
   }
 
   /** `size`: of a block whose recipients were left out. */
   remove(block: Block, size = block.recipients.length): void {
-    this.recipients[waitingOf(block)] -= size
+    this.#count(block, -size)
   }
 
   replace(before: Block, after: readonly Block[]): void {
     this.remove(before)
     for (const block of after) this.add(block)
+  }
+
+  #count(block: Block, size: number): void {
+    this.recipients[waitingOf(block)] += size
+    if (block.status !== 'queued') return
+    const left = (this.lanes.get(block.lane) ?? 0) + size
+    if (left > 0) this.lanes.set(block.lane, left)
+    else this.lanes.delete(block.lane)
   }
 }
