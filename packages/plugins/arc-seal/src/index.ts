@@ -44,6 +44,7 @@ const schema = z.strictObject({
     .describe('Header fields that the message signature covers'),
 })
 
+const names = ['ARC-Seal', 'ARC-Message-Signature', 'ARC-Authentication-Results']
 const bodyHash = messageState<string>('arc-seal/body-hash')
 const mostHeader = 2 ** 20
 
@@ -77,8 +78,10 @@ export default definePlugin({
           const leaves = to.some(t => t.original !== undefined && !services.domains.has(t.address.domain))
           if (key === undefined || hash === undefined || !leaves) return
           const found = final.get(arc)
-          // Nobody looked at the chain that came: to say anything of it would be a lie.
-          if (found === undefined && final.header('ARC-Seal').length > 0) return
+          // Nobody looked at the chain that came, or DNS did not let us: to say that it failed would end it for good, and
+          // the next server may see more. Nobody has to seal (RFC 8617 §5.1.4).
+          const chained = names.some(name => final.header(name).length > 0)
+          if ((found === undefined && chained) || found?.unsure) return
           const [results] = final.header('Authentication-Results')
           return arcSet({
             header: await headerOf(final.open({ start: 0, end: mostHeader })),

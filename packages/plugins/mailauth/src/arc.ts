@@ -23,20 +23,30 @@ export function arcOf(
   instance: number,
   author: string | undefined,
   trusted: readonly string[],
+  sealUnsure: boolean,
 ): Arc {
   const result = status.result as Arc['result']
   const sealer = sealerOf(data.lastEntry)
   const chain = data.chain === false ? [] : data.chain
   const vouched = result === 'pass' ? vouchedBy(chain, author, trusted) : undefined
-  const said = typeof status.comment === 'string' ? status.comment : (data.error?.message ?? 'a key could not be had')
-  const reason = result === 'fail' ? oneLine(said, 120) : undefined
+  const unsure = result === 'fail' && data.error === undefined && wantsKey(status, data, sealUnsure)
+  const said = typeof status.comment === 'string' && !unsure ? status.comment : data.error?.message
+  const reason = result === 'fail' ? oneLine(said ?? 'a key could not be had', 120) : undefined
   return {
     result,
     instance,
     ...(sealer === undefined ? {} : { sealer }),
     ...(vouched === undefined ? {} : { vouched }),
+    ...(unsure ? { unsure } : {}),
     ...(reason === undefined ? {} : { reason }),
   }
+}
+
+/** Nothing but a key that DNS did not give now stood against the chain. The library has no comment on such a seal. */
+function wantsKey({ comment }: Status, { lastEntry }: ArcData, sealUnsure: boolean): boolean {
+  const message = lastEntry?.messageSignature?.status.result
+  const sealsHold = typeof comment === 'string' && comment.endsWith('no valid signature')
+  return message === 'temperror' ? sealsHold || (sealUnsure && comment === undefined) : sealUnsure && message === 'pass'
 }
 
 /**

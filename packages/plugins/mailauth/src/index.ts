@@ -101,7 +101,7 @@ export default definePlugin({
               const outcome = await stream.end().catch(orFailed<VerifyOutcome>(unverified))
               message.state.set(dkim, outcome.dkim)
               message.state.set(dmarc, outcome.dmarc)
-              message.state.set(arc, outcome.arc)
+              if (outcome.arc !== undefined) message.state.set(arc, outcome.arc)
               if (outcome.bimi !== undefined) message.state.set(bimi, outcome.bimi)
               const decision = decide(options, {
                 spf: identity,
@@ -152,7 +152,7 @@ function spfOf({ mailfrom, helo }: SpfOutcome, from: Mailbox | null): Spf {
 const unverified: VerifyOutcome = {
   dkim: { signatures: [{ result: 'temperror', reason: 'could not be checked' }], more: 0 },
   dmarc: { result: 'temperror', aligned: [], reason: 'could not be checked' },
-  arc: { result: 'fail', instance: 0, reason: 'could not be checked' },
+  // No word of ARC: it has no temperror (RFC 8617 §4.4), and a seal would make a fail of ours the chain's for good.
 }
 
 /** The pool has logged why. */

@@ -68,6 +68,8 @@ export type Arc = {
   readonly sealer?: string
   /** A trusted forwarder vouches for the author: its seal holds, and says that DMARC passed before it. */
   readonly vouched?: string
+  /** A `fail` for want of a key that DNS did not give now: another look may find otherwise. */
+  readonly unsure?: true
   readonly reason?: string
 }
 
@@ -93,6 +95,7 @@ export const spf: StateKey<'message', Spf> = messageState<Spf>('mailauth/spf')
 /** Written at the dot. */
 export const dkim: StateKey<'message', Dkim> = messageState<Dkim>('mailauth/dkim')
 export const dmarc: StateKey<'message', Dmarc> = messageState<Dmarc>('mailauth/dmarc')
+/** Absent too where the worker that looked at the chain died: what nobody saw has neither held nor failed. */
 export const arc: StateKey<'message', Arc> = messageState<Arc>('mailauth/arc')
 export const bimi: StateKey<'message', Bimi> = messageState<Bimi>('mailauth/bimi')
 

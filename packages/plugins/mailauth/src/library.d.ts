@@ -58,6 +58,8 @@ declare module 'mailauth/lib/dkim/dkim-verifier.js' {
     'arc-seal'?: SignatureHeader
     'arc-message-signature'?: SignatureHeader
     'arc-authentication-results'?: { original: Buffer }
+    /** Of the newest set. */
+    messageSignature?: SignatureResult
   }
   export class DkimVerifier {
     constructor(options: {

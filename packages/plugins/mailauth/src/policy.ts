@@ -6,7 +6,7 @@ import type { Action, Options } from './options.ts'
 export interface Findings {
   readonly spf: Spf | undefined
   readonly dmarc: Dmarc
-  readonly arc: Arc
+  readonly arc: Arc | undefined
   /** The address of the From field, where there is one. */
   readonly author: string | undefined
   /** It has List-Id (RFC 2919) and came through a list. */
@@ -32,7 +32,7 @@ export function decide({ dmarc, spf, temperror, invalidFrom, overrides }: Option
   }
   if (result === 'fail') {
     const override = overrides.find(({ sender }) => matches(sender, found.author))
-    if (override === undefined && found.arc.vouched !== undefined) return undefined
+    if (override === undefined && found.arc?.vouched !== undefined) return undefined
     // A domain that asks for nothing is as one without a policy.
     if (override === undefined && found.dmarc.policy === 'none') return hardFail(spf.fail, found)
     const asked = override?.fail ?? wanted(dmarc, found)

@@ -20,6 +20,10 @@ export class LookupError extends Error {
   }
 }
 
+/** DNS did not answer, or was not asked: there may be an answer another time. */
+export const unanswered = (error: unknown): boolean =>
+  error instanceof LookupError && ['ETIMEOUT', 'ESERVFAIL', 'ELIMIT'].includes(error.code)
+
 /** Throws {@link LookupError}: ENOTFOUND and ENODATA, ETIMEOUT and ESERVFAIL; ELIMIT where a message has asked enough. */
 export function resolverFor(purpose: Purpose, ask: Ask): Resolver {
   return async (name, type) => {

@@ -3,12 +3,12 @@
 import { crc32 } from 'node:zlib'
 import { scanHeader } from '@posthorn/mail'
 import { arc as checkArc } from 'mailauth/lib/arc/index.js'
-import { DkimVerifier, type Resolver, type Row, type SignatureHeader } from 'mailauth/lib/dkim/dkim-verifier.js'
+import { DkimVerifier, type Row, type SignatureHeader } from 'mailauth/lib/dkim/dkim-verifier.js'
 import { arcOf, highestInstance, instanceOf } from './arc.ts'
 import { clip, oneLine } from './clip.ts'
 import { checkDmarc } from './dmarc.ts'
 import type { Bimi } from './keys.ts'
-import { withKnownKeys } from './known-keys.ts'
+import { type Keys, withKnownKeys } from './known-keys.ts'
 import { type Ask, resolverFor } from './resolver.ts'
 import { dkimOf } from './signatures.ts'
 import type { VerifyJob, VerifyOutcome } from './wire.ts'
@@ -22,7 +22,7 @@ const mostArcFields = 150
 export class Verification {
   readonly #job: VerifyJob
   readonly #ask: Ask
-  readonly #keys: Resolver
+  readonly #keys: Keys
   readonly #verifier: DkimVerifier
   #rows: Row[] | undefined
   #more = 0
@@ -32,8 +32,12 @@ export class Verification {
   constructor(job: VerifyJob, ask: Ask) {
     this.#job = job
     this.#ask = ask
-    this.#keys = resolverFor('key', ask)
-    this.#verifier = verifierOf(job, this.#keys)
+    const resolver = resolverFor('key', ask)
+    const { minKeyBits, maxKeyBits, now } = job
+    this.#verifier = new Verifier({ resolver, minBitLength: minKeyBits, strict: true, curTime: now })
+    this.#keys = withKnownKeys(this.#verifier.keyCache, resolver, maxKeyBits)
+    this.#verifier.keyCache = this.#keys
+    this.#verifier.arc.keyCache = this.#keys
   }
 
   /** The first chunk holds the whole header. */
@@ -135,8 +139,8 @@ export class Verification {
     if (this.#arcFault !== undefined) return { result: 'fail' as const, instance, reason: this.#arcFault }
     const data = this.#verifier.arc
     const { minKeyBits, trustedForwarders } = this.#job
-    const { status } = await checkArc(data, { resolver: this.#keys, minBitLength: minKeyBits, strict: true })
-    return arcOf(status, data, instance, author, trustedForwarders)
+    const { status } = await checkArc(data, { resolver: this.#keys.resolver, minBitLength: minKeyBits, strict: true })
+    return arcOf(status, data, instance, author, trustedForwarders, this.#keys.sealUnsure)
   }
 
   async #bimi(dmarc: unknown, rows: readonly Row[]): Promise<Bimi> {
@@ -164,15 +168,7 @@ export class Verification {
   }
 }
 
-/** The library's verifier with the size of keys bounded above, and selectors as people write them. */
-function verifierOf({ minKeyBits, maxKeyBits, now }: VerifyJob, resolver: Resolver): DkimVerifier {
-  const verifier = new Verifier({ resolver, minBitLength: minKeyBits, strict: true, curTime: now })
-  const bounded = withKnownKeys(verifier.keyCache, resolver, maxKeyBits)
-  verifier.keyCache = bounded
-  verifier.arc.keyCache = bounded
-  return verifier
-}
-
+/** The library's verifier, with selectors as people write them. */
 class Verifier extends DkimVerifier {
   /** RFC 6376 §3.1 has no underscore in selectors, but senders have, and no verifier refuses them. */
   override prepareSignature(signature: SignatureHeader): void {

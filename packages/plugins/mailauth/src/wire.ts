@@ -40,7 +40,8 @@ export interface VerifyJob {
 }
 export type VerifyOutcome = {
   readonly dkim: Dkim
-  readonly arc: Arc
+  /** Absent: nobody could look. */
+  readonly arc?: Arc
   readonly dmarc: Dmarc
   readonly bimi?: Bimi
   /** The address in the From field, where there is exactly one. */

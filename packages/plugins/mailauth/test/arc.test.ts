@@ -57,10 +57,24 @@ describe('chains', () => {
     expect(await arcOf(message)).toMatchObject({ result: 'fail' })
   })
 
-  it('fail where a key is not there, or cannot be had', async () => {
-    for (const gone of [{}, { fail: 'servfail' as const }]) {
-      const { arc } = await checked(once, { ...zones, [list.name]: gone })
-      expect(arc).toMatchObject({ result: 'fail', instance: 1 })
+  // RFC 8617 §5.2.1: no failure is temporary. Who seals is told, so that none becomes the chain's for good.
+  it('fail where a key is not there or cannot be had, and are unsure where only DNS stood against them', async () => {
+    const down = { fail: 'servfail' as const }
+    const slow = { fail: 'timeout' as const }
+    const judged = async (message: string, keys: Zones) => (await checked(message, { ...zones, ...keys })).arc
+    expect(await judged(once, { [list.name]: {} })).not.toHaveProperty('unsure')
+    expect(await judged(once, { [list.name]: down })).toMatchObject({ result: 'fail', instance: 1, unsure: true })
+    expect(await judged(twice, { [list.name]: slow })).toMatchObject({ result: 'fail', instance: 2, unsure: true })
+    expect(await judged(twice, { [other.name]: slow })).toMatchObject({ result: 'fail', instance: 2, unsure: true })
+    for (const broken of [
+      once.replace('Hello.', 'Hallo.'),
+      twice.replace('Hello.', 'Hallo.'),
+      twice.replace(/cv=pass/, 'cv=none'),
+      twice.replace(/(ARC-Seal: i=2;[\s\S]*?b=)./, '$1A'),
+    ]) {
+      const found = await judged(broken, { [list.name]: down })
+      expect(found).toMatchObject({ result: 'fail' })
+      expect(found).not.toHaveProperty('unsure')
     }
   })
 })
