@@ -96,8 +96,10 @@ function spfResults({ identity, sender, helo, ...check }: Spf, name: string): Au
 function dkimResults({ signatures, more }: Dkim): AuthResult[] {
   if (signatures.length + more === 0) return [{ method: 'dkim', result: 'none' }]
   const results = signatures.map(
-    ({ result, reason, domain, identity, selector, algorithm, b, unsigned }): AuthResult => {
-      const comment = [reason, unsigned === undefined ? undefined : `${unsigned} octets of the body unsigned`]
+    ({ result, reason, domain, identity, selector, algorithm, b, unsigned, secure }): AuthResult => {
+      // RFC 8601 has no property for it.
+      const dnssec = secure && 'key by DNSSEC'
+      const comment = [reason, dnssec, unsigned === undefined ? undefined : `${unsigned} octets of the body unsigned`]
       const text = comment.filter(Boolean).join(', ')
       return {
         method: 'dkim',

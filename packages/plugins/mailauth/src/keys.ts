@@ -35,6 +35,8 @@ export type DkimSignature = {
   readonly b?: string
   /** Octets of the body that `l=` leaves unsigned. */
   readonly unsigned?: number
+  /** DNSSEC vouches for the key: a resolver that we trust validated its record (the AD bit). */
+  readonly secure?: true
   /** The key is published as a test (`t=y`). */
   readonly testing?: true
   readonly reason?: string

@@ -56,11 +56,11 @@ export class Lookups {
 
 async function answered(type: AskedType, resolve: () => Promise<DnsAnswer>): Promise<Answer> {
   try {
-    const { status, records } = await resolve()
+    const { status, records, secure } = await resolve()
     if (status === 'nxdomain') return { code: 'ENOTFOUND' }
     const some = records.length > mostRecords ? records.slice(0, mostRecords) : records
     const shaped = some.flatMap<Shaped>(record => shape(type, record as Parameters<typeof shape>[1]))
-    return shaped.length === 0 ? { code: 'ENODATA' } : { records: shaped }
+    return shaped.length === 0 ? { code: 'ENODATA' } : { records: shaped, secure }
   } catch (error) {
     return { code: error instanceof DnsError && error.kind === 'timeout' ? 'ETIMEOUT' : 'ESERVFAIL' }
   }

@@ -17,14 +17,14 @@ const badKey = new Set([
 /** Octets of JSON: the state of one message may have 16 KiB in all. */
 const mostJson = 8_000
 
-/** `more`: signatures that the library was not shown. */
-export function dkimOf(results: readonly SignatureResult[], more: number): Dkim {
+/** `more`: signatures that the library was not shown. `secure`: names of key records that DNSSEC vouches for. */
+export function dkimOf(results: readonly SignatureResult[], more: number, secure: ReadonlySet<string>): Dkim {
   const signatures: DkimSignature[] = []
   let size = 0
   let left = more
   for (const result of results) {
     if (result.status.result === 'none') continue
-    const signature = signatureOf(result)
+    const signature = signatureOf(result, secure)
     size += JSON.stringify(signature).length
     if (size <= mostJson) signatures.push(signature)
     else left++
@@ -32,7 +32,7 @@ export function dkimOf(results: readonly SignatureResult[], more: number): Dkim 
   return { signatures, more: left }
 }
 
-function signatureOf({ selector, status }: SignatureResult): DkimSignature {
+function signatureOf({ selector, status }: SignatureResult, secure: ReadonlySet<string>): DkimSignature {
   const { header = {}, underSized } = status
   const text = (name: string, length: number) =>
     typeof header[name] === 'string' ? oneLine(header[name], length) : undefined
@@ -47,6 +47,7 @@ function signatureOf({ selector, status }: SignatureResult): DkimSignature {
     ...judged(status),
     ...Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined)),
     ...(underSized === undefined ? {} : { unsigned: underSized }),
+    ...(secure.has(`${selector}._domainkey.${header.d}`) ? { secure: true } : {}),
     ...(status.testing === true ? { testing: true } : {}),
   }
 }

@@ -24,6 +24,7 @@ export class Verification {
   readonly #ask: Ask
   readonly #keys: Keys
   readonly #verifier: DkimVerifier
+  readonly #secureKeys = new Set<string>()
   #rows: Row[] | undefined
   #more = 0
   #arcFault: string | undefined
@@ -32,7 +33,11 @@ export class Verification {
   constructor(job: VerifyJob, ask: Ask) {
     this.#job = job
     this.#ask = ask
-    const resolver = resolverFor('key', ask)
+    const resolver = resolverFor('key', async (name, ...how) => {
+      const answer = await ask(name, ...how)
+      if ('records' in answer && answer.secure) this.#secureKeys.add(name)
+      return answer
+    })
     const { minKeyBits, maxKeyBits, now } = job
     this.#verifier = new Verifier({ resolver, minBitLength: minKeyBits, strict: true, curTime: now })
     this.#keys = withKnownKeys(this.#verifier.keyCache, resolver, maxKeyBits)
@@ -63,7 +68,7 @@ export class Verification {
     const verifier = this.#verifier
     const rows = this.#rows ?? []
     await verifier.finalChunk()
-    const dkim = dkimOf(verifier.results, this.#more)
+    const dkim = dkimOf(verifier.results, this.#more, this.#secureKeys)
     const { dmarc, response } = await checkDmarc(
       {
         from: verifier.headerFrom,

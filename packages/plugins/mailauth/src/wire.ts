@@ -13,6 +13,8 @@ export type Answer =
         | readonly string[]
         | { readonly priority: number; readonly exchange: string }
       )[]
+      /** Validated by DNSSEC. */
+      readonly secure: boolean
     }
   | { readonly code: 'ENOTFOUND' | 'ENODATA' | 'ETIMEOUT' | 'ESERVFAIL' | 'ELIMIT' }
 

@@ -183,6 +183,13 @@ describe('keys', () => {
     }
   })
 
+  it('are said to be secure where DNSSEC vouches for them, each for itself', async () => {
+    const rsa = signer('sender.test', { selector: 'rsa', kind: 2048 })
+    const zone = { [anna.name]: { TXT: anna.record, secure: true }, [rsa.name]: { TXT: rsa.record } }
+    const { signatures } = (await checked(await sign(letter(), [anna, rsa]), zone)).dkim
+    expect(signatures.map(({ selector, secure }) => `${selector} ${secure}`)).toEqual(['s1 true', 'rsa undefined'])
+  })
+
   it('that cannot be had now are a temporary error', async () => {
     const message = await sign(letter(), [anna])
     for (const fail of ['servfail', 'timeout', 'refused'] as const) {
