@@ -46,6 +46,9 @@ declare module 'mailauth/lib/dkim/dkim-verifier.js' {
     signingDomain?: string
     selector?: string
     status: Status
+    /** Of l=, where there is one, and of the canonical body. */
+    canonBodyLengthLimit?: number
+    canonBodyLengthTotal?: number
   }
   export interface ArcData {
     chain: ArcSet[] | false
@@ -80,6 +83,7 @@ declare module 'mailauth/lib/dkim/dkim-verifier.js' {
     signatureHeaders: SignatureHeader[]
     messageHeaders(rows: Rows): Promise<void>
     prepareSignature(signature: SignatureHeader): void
+    verifySignature(signature: SignatureHeader, fallback?: boolean): Promise<SignatureResult>
     nextChunk(chunk: Uint8Array): Promise<void>
     finalChunk(): Promise<void>
   }

@@ -3,8 +3,12 @@ import type { SignatureResult } from 'mailauth/lib/dkim/dkim-verifier.js'
 import { clip, oneLine } from './clip.ts'
 import type { Dkim, DkimSignature } from './keys.ts'
 
-/** RFC 6376 §6.1.2 calls these PERMFAIL; the library says neutral, which RFC 8601 §2.7.1 keeps for syntax errors. */
-const badKey = new Set([
+/**
+ * RFC 6376 §6.1 calls these PERMFAIL. The library says neutral, which RFC 8601 §2.7.1 keeps for syntax errors: what is
+ * absent but required is permerror.
+ */
+const permanent = new Set([
+  'From field not signed',
   'no key',
   'unknown key version',
   'unknown key type',
@@ -57,6 +61,6 @@ function judged({ result, comment, policy }: SignatureResult['status']): Pick<Dk
   if (reason === 'DNS failure: ELIMIT') return { result: 'policy', reason: 'too many DNS lookups' }
   if (reason === 'DNS failure: ELARGEKEY') return { result: 'policy', reason: 'key too large' }
   if (policy?.['dkim-rules'] === 'weak-key') return { result: 'policy', reason: 'weak key' }
-  if (result === 'neutral' && reason !== undefined && badKey.has(reason)) return { result: 'permerror', reason }
+  if (result === 'neutral' && reason !== undefined && permanent.has(reason)) return { result: 'permerror', reason }
   return { result: result as DkimSignature['result'], ...(reason === undefined ? {} : { reason }) }
 }

@@ -3,7 +3,7 @@
 import { crc32 } from 'node:zlib'
 import { scanHeader } from '@posthorn/mail'
 import { arc as checkArc } from 'mailauth/lib/arc/index.js'
-import { DkimVerifier, type Row, type SignatureHeader } from 'mailauth/lib/dkim/dkim-verifier.js'
+import type { DkimVerifier, Row } from 'mailauth/lib/dkim/dkim-verifier.js'
 import { arcOf, highestInstance, instanceOf } from './arc.ts'
 import { clip, oneLine } from './clip.ts'
 import { checkDmarc } from './dmarc.ts'
@@ -11,6 +11,7 @@ import type { Bimi } from './keys.ts'
 import { type Keys, withKnownKeys } from './known-keys.ts'
 import { type Ask, resolverFor } from './resolver.ts'
 import { dkimOf } from './signatures.ts'
+import { isBase64, Verifier } from './verifier.ts'
 import type { VerifyJob, VerifyOutcome } from './wire.ts'
 
 /** Octets of a field that the library is to read: its expressions are worse than linear in white space. */
@@ -103,6 +104,8 @@ export class Verification {
     await verifier.messageHeaders({ parsed, original })
     verifier.headers = { parsed: rows, original }
     const sets = verifier.arc.chain === false ? [] : verifier.arc.chain
+    const odd = sets.find(set => !isBase64(set['arc-seal']?.parsed?.b?.value))
+    if (odd !== undefined) verifier.arc.error = new Error(`i=${odd.i} as invalid b=`)
     const arcFields = sets.flatMap(set => [
       set['arc-seal'],
       set['arc-message-signature'],
@@ -170,23 +173,6 @@ export class Verification {
       ...(found.authority === undefined ? {} : { authority: oneLine(found.authority, 500) }),
       ...(comment === undefined ? {} : { reason: oneLine(comment, 120) }),
     }
-  }
-}
-
-/** The library's verifier, with selectors as people write them. */
-class Verifier extends DkimVerifier {
-  /** RFC 6376 §3.1 has no underscore in selectors, but senders have, and no verifier refuses them. */
-  override prepareSignature(signature: SignatureHeader): void {
-    const selector = signature.parsed?.s
-    const written = selector?.value
-    if (selector === undefined || typeof written !== 'string' || !written.includes('_')) {
-      super.prepareSignature(signature)
-      return
-    }
-    selector.value = written.replaceAll('_', 'x')
-    super.prepareSignature(signature)
-    selector.value = written
-    signature.selector = written
   }
 }
 

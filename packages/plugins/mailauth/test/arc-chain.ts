@@ -1,6 +1,7 @@
 // ARC chains for the tests, made by code of our own (RFC 8617 §4.1, §5.1.1), so that each can be wrong in one place and
 // right in every other: what is wrong is signed as it stands.
-import { createHash, createPrivateKey, sign } from 'node:crypto'
+import { createHash } from 'node:crypto'
+import { bodyOf, fieldsSigned, parts, relaxed, same, withSignature } from './by-hand.ts'
 import type { Signer } from './signed.ts'
 
 export interface SetOptions {
@@ -29,21 +30,14 @@ export function withSet(message: string, by: Signer, options: SetOptions = {}): 
   const { cv = newest === 1 ? 'none' : 'pass', c = 'relaxed/relaxed' } = options
   const a = by.record.includes('k=rsa') ? 'rsa-sha256' : 'ed25519-sha256'
   const key = `d=${by.domain}; s=${by.selector}; t=1767500000`
-  const same = (text: string) => text
 
   const aar = (options.aar ?? same)(`i=${i}; ${results}`)
 
   const [headerCanon = 'simple', bodyCanon = 'simple'] = c.split('/')
   const bh = createHash('sha256').update(bodyOf(body, bodyCanon), 'latin1').digest('base64')
   const ams = (options.ams ?? same)(`i=${i}; a=${a}; c=${c}; ${key}; h=${headers.join(':')}; bh=${bh}; b=`)
-  const covered = (/[;\s]h\s*=([^;]*)/.exec(ams)?.[1] ?? '').split(':').map(name => name.trim().toLowerCase())
-  const left = [...fields]
-  const chosen = covered.flatMap(name => {
-    const at = left.findLastIndex(field => field.name === name)
-    return at < 0 ? [] : left.splice(at, 1)
-  })
+  const signed = fieldsSigned(ams, fields, headerCanon === 'simple')
   const canon = headerCanon === 'simple' ? same : relaxed
-  const signed = chosen.map(({ text }) => `${canon(text)}\r\n`).join('')
   const message1 = withSignature(ams, signed + canon(`${names[1]}: ${ams}`), by)
 
   const seal = (options.seal ?? same)(`i=${i}; a=${a}; cv=${cv}; ${key}; b=`)
@@ -69,16 +63,6 @@ export const without = (message: string, name: (typeof names)[number], i: number
 export const twice = (message: string, name: (typeof names)[number], i: number) =>
   message.replace(new RegExp(`^${name}: i=${i};.*\r\n`, 'm'), '$&$&')
 
-function parts(message: string) {
-  const end = message.indexOf('\r\n\r\n') + 2
-  const head = message.slice(0, end)
-  const fields = head.split(/\r\n(?![ \t])/).flatMap(text => {
-    const name = /^[^:]+/.exec(text)?.[0].trim().toLowerCase()
-    return name === undefined ? [] : [{ name, text }]
-  })
-  return { head, body: message.slice(end + 2), fields }
-}
-
 /** RFC 8617 §5.1.1. */
 function inOrder(fields: readonly { readonly name: string; readonly text: string }[]): string[] {
   const order = names.map(name => name.toLowerCase())
@@ -90,33 +74,4 @@ function inOrder(fields: readonly { readonly name: string; readonly text: string
     }))
     .sort((one, other) => one.place - other.place)
     .map(({ text }) => text)
-}
-
-function withSignature(text: string, octets: string, by: Signer): string {
-  const key = createPrivateKey(by.privateKey)
-  const data = Buffer.from(octets, 'latin1')
-  const signature =
-    key.asymmetricKeyType === 'ed25519'
-      ? sign(null, createHash('sha256').update(data).digest(), key)
-      : sign('sha256', data, key)
-  return text.replace(/(^|;\s*)b=/, `$&${signature.toString('base64')}`)
-}
-
-/** RFC 6376 §3.4.2, without the line end. */
-function relaxed(field: string): string {
-  const at = field.indexOf(':')
-  const value = field
-    .slice(at + 1)
-    .replace(/\r\n/g, '')
-    .replace(/[ \t]+/g, ' ')
-    .trim()
-  return `${field.slice(0, at).trim().toLowerCase()}:${value}`
-}
-
-/** RFC 6376 §3.4.3, §3.4.4. */
-function bodyOf(body: string, canon: string): string {
-  if (canon === 'simple') return `${body.replace(/(\r\n)+$/, '')}\r\n`
-  const lines = body.split('\r\n').map(line => line.replace(/[ \t]+/g, ' ').replace(/ $/, ''))
-  const text = lines.join('\r\n').replace(/(\r\n)+$/, '')
-  return text === '' ? '' : `${text}\r\n`
 }

@@ -37,6 +37,11 @@ const reversed = (message: string) => {
   return `${[...lines.filter(line => !line.startsWith('ARC-')), ...arc.reverse()].join('\r\n')}\r\n\r\n${body}`
 }
 
+/** Base 64, and an octet that is none behind it. */
+const junk = (text: string) => text.replace(/b=$/, 'b=*')
+
+const signsResults = { headers: ['from', 'authentication-results'] }
+
 const rewritten = withSet(
   one.replace('Subject: hello', 'Subject: [list] hello').replace('Hello.', 'Hello.\r\n-- \r\nthe list'),
   relay,
@@ -70,6 +75,14 @@ describe('chains that hold', () => {
     ['relaxed/simple', first({ c: 'relaxed/simple' }), 1],
     ['relaxed', first({ c: 'relaxed' }), 1],
     ['without c=: simple/simple', first({ c: 'simple/simple', ams: swap(/ c=[^;]*;/, '') }), 1],
+    ['over as much of the body as there is', ams('; b=', '; l=8; b='), 1],
+    // RFC 8617 §4.1.2 forbids signers to, and no validator to accept it.
+    [
+      'that covers Authentication-Results',
+      withSet(`Authentication-Results: x.test; none\r\n${plain}`, relay, signsResults),
+      1,
+    ],
+    ['that covers the results of a set', withSet(one, relay, { headers: ['from', 'arc-authentication-results'] }), 2],
     ['that covers a field that is not there', first({ headers: ['from', 'from', 'x-none'] }), 1],
     ['with field names in capitals', first({ headers: ['From', 'SUBJECT'] }), 1],
     ['with a comment in the results', first({ aar: text => `(we) ${text}` }), 1],
@@ -171,6 +184,10 @@ describe('chains that do not hold', () => {
     ['ARC-Seal in h=', withSet(one, relay, { headers: ['from', 'arc-seal'] })],
     ['arc-seal in h= of the first set', first({ headers: ['from', 'Arc-Seal'] })],
     ['an unknown c=', ams('c=relaxed/relaxed', 'c=loose/relaxed')],
+    ['an empty c=', ams('c=relaxed/relaxed', 'c=')],
+    ['a c= of three', ams('c=relaxed/relaxed', 'c=relaxed/relaxed/relaxed')],
+    ['a length of more than there is', ams('; b=', '; l=9; b=')],
+    ['a b= with something behind it in the message signature', withSet(plain, relay, { ams: junk })],
     ['rsa-sha1 in the message signature', withSet(plain, rsa, { ams: swap('rsa-sha256', 'rsa-sha1') })],
     ['an unknown algorithm in the message signature', ams('a=ed25519-sha256', 'a=ed448-sha256')],
     ['no algorithm in the message signature', ams(/ a=[^;]*;/, '')],
@@ -218,6 +235,11 @@ describe('chains that do not hold', () => {
     ['an empty tag in the middle', seal('; b=', ';; b=')],
     ['an empty b= in the seal', one.replace(/(ARC-Seal:.* b=).*/, '$1')],
     ['no b= in the seal', one.replace(/(ARC-Seal:.*); b=.*/, '$1')],
+    ['a b= with something behind it', one.replace(/(ARC-Seal:.* b=.*)/, '$1*')],
+    [
+      'a b= with something behind it in the first of two seals',
+      withSet(one.replace(/(ARC-Seal:.* b=.*)/, '$1*'), relay),
+    ],
     ['a b= that is no base 64', one.replace(/(ARC-Seal:.* b=)./, '$1*')],
     // keys
     ['a key that is not published', first({ ams: swap('d=relay.test', 'd=none.test') })],

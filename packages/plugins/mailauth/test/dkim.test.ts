@@ -127,7 +127,7 @@ describe('signatures that nobody should believe', () => {
     expect(await changed(m => m.replace(/d=sender.test;/, 'd=sender.test; i=@bank.test;'))).toEqual([
       'neutral (domain mismatch)',
     ])
-    expect(await changed(m => m.replace(/:\s*From/, ''))).toEqual(['neutral (From field not signed)'])
+    expect(await changed(m => m.replace(/:\s*From/, ''))).toEqual(['permerror (From field not signed)'])
   })
 
   it('does not take one that has expired', async () => {
