@@ -31,8 +31,9 @@ export async function checkDmarc(
   if (response === false)
     return { dmarc: { result: 'permerror', aligned: [], reason: reason ?? 'no author domain' }, response }
   let { result } = response.status
-  const aligned = alignedBy(given, response, passes)
-  if (result === 'fail' && aligned.length > 0) {
+  const aligned = await alignedBy(given, response, passes, resolver)
+  // A tree walk that failed leaves open what is one organization: the list does not.
+  if (aligned.length > 0) {
     result = 'pass'
     response.status.result = result
   }
@@ -74,27 +75,55 @@ async function mightPass(given: DmarcInput, resolver: Resolver): Promise<boolean
   const might = (result: string) => result === 'pass' || result === 'temperror'
   if (![given.spf, ...given.dkim].some(each => each?.result === 'temperror')) return false
   const { response } = await evaluate(given, might, resolver)
-  return response !== false && (response.status.result === 'pass' || alignedBy(given, response, might).length > 0)
+  if (response === false) return false
+  return response.status.result === 'pass' || (await alignedBy(given, response, might, resolver)).length > 0
 }
 
 /**
  * The tree walk knows an organizational domain only where somebody published a record for it. Most who publish still
- * count on the Public Suffix List (RFC 7489 §3.2): what it calls one organization is one here too, unless the record
- * draws the line itself by psd=, or asks for strict alignment.
+ * count on the Public Suffix List (RFC 7489 §3.2): what it calls one organization is one here too, unless the record of
+ * the author or of who sent draws the line itself by psd=, or asks for strict alignment.
  */
-function alignedBy({ spf, dkim }: DmarcInput, response: DmarcResponse, counts: (result: string) => boolean) {
+async function alignedBy(
+  { spf, dkim }: DmarcInput,
+  response: DmarcResponse,
+  counts: (result: string) => boolean,
+  resolver: Resolver,
+): Promise<('spf' | 'dkim')[]> {
   const { alignment, record } = response
   const author = response.status.header?.from?.replace(/\.$/, '')
-  const organization = record?.psd === undefined && author !== undefined ? getDomain(author, psl) : null
-  const same = (domain: string | undefined, strict: boolean | undefined) =>
-    strict === false && organization !== null && domain !== undefined && getDomain(domain, psl) === organization
+  const drawn = record?.psd === 'n' || record?.psd === 'y'
+  const organization = !drawn && author !== undefined ? getDomain(author, psl) : null
   const aligned: ('spf' | 'dkim')[] = []
   if (alignment === undefined) return aligned
-  const bySpf = spf !== undefined && counts(spf.result) && same(spf.domain, alignment.spf.strict)
-  if (alignment.spf.result || bySpf) aligned.push('spf')
-  const byDkim = dkim.some(({ result, domain }) => counts(result) && same(domain, alignment.dkim.strict))
-  if (alignment.dkim.result || byDkim) aligned.push('dkim')
+  const same = async (sent: readonly { readonly result: string; readonly domain: string }[], strict: boolean) => {
+    if (strict || organization === null) return false
+    const domains = sent
+      .filter(({ result, domain }) => counts(result) && getDomain(domain, psl) === organization)
+      .map(({ domain }) => domain.toLowerCase().replace(/\.$/, ''))
+    const apart = await Promise.all(domains.map(domain => drawsLine(domain, organization, resolver)))
+    return apart.includes(false)
+  }
+  if (alignment.spf.result || (await same(spf === undefined ? [] : [spf], alignment.spf.strict))) aligned.push('spf')
+  if (alignment.dkim.result || (await same(dkim, alignment.dkim.strict))) aligned.push('dkim')
   return aligned
+}
+
+/** Names below the organization whose records are looked at; the tree walk has mostly asked for them already. */
+const deepest = 7
+
+/** Whether a record at or above `domain`, below its organization, says where an organization begins (RFC 9989 §4.7). */
+async function drawsLine(domain: string, organization: string, resolver: Resolver): Promise<boolean> {
+  const below = domain.split('.').slice(0, -organization.split('.').length)
+  for (let at = Math.max(0, below.length - deepest); at < below.length; at++) {
+    const name = [...below.slice(at), organization].join('.')
+    const texts = await resolver(`_dmarc.${name}`, 'TXT').catch(() => [])
+    const [record, other] = (texts as readonly (readonly string[])[]).filter(([text = '']) =>
+      /^v\s*=\s*DMARC1/i.test(text),
+    )
+    if (other === undefined && /;\s*psd\s*=\s*[ny]\s*(?:;|$)/i.test(record?.[0] ?? '')) return true
+  }
+  return false
 }
 
 /** A public suffix that publishes a record without psd= does not make one organization of all who are below it. */
@@ -109,8 +138,11 @@ function guarded(resolver: Resolver): Resolver {
   }
 }
 
-/** pct (RFC 7489 §6.6.4) is no longer in RFC 9989, but in many records: it spares some messages one step of the policy. */
-function sampled({ policy = 'none', record }: DmarcResponse, draw: number) {
-  const { pct, t } = record ?? {}
-  return typeof pct === 'number' && t === undefined && draw >= Math.min(100, pct) ? weaker[policy] : policy
+/**
+ * pct (RFC 7489 §6.6.4) is no longer in RFC 9989, but in many records: it spares some messages one step of the policy.
+ * One that is no number of 0 to 100 is as none (§6.3); the library makes 0 of it.
+ */
+function sampled({ policy = 'none', record, rr }: DmarcResponse, draw: number) {
+  const pct = /;\s*pct\s*=\s*([0-9]{1,3})\s*(?:;|$)/.exec(rr ?? '')?.[1]
+  return pct !== undefined && record?.t === undefined && draw >= Number(pct) ? weaker[policy] : policy
 }

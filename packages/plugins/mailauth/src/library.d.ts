@@ -124,7 +124,9 @@ declare module 'mailauth/lib/dmarc/index.js' {
     testMode?: boolean
     error?: string
     alignment?: Record<'spf' | 'dkim', { result?: string; strict: boolean }>
-    record?: { pct?: number; t?: string; psd?: string }
+    record?: { t?: string; psd?: string }
+    /** The record as it stands. */
+    rr?: string
   }
   export function evaluateDmarc(options: {
     headerFrom: readonly string[]

@@ -1,22 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { checked } from './checked.ts'
+import { dmarcOf, record } from './dmarc-of.ts'
 import { letter, type Zones } from './given.ts'
-import { sign, signer } from './signed.ts'
+import { signer } from './signed.ts'
 
-/** DMARC of mail from `from`, signed by `by`, with an SPF result. */
-async function dmarcOf(
-  from: string,
-  zones: Zones,
-  given: { readonly by?: readonly string[]; readonly spf?: readonly [result: string, domain: string] } = {},
-) {
-  const signers = (given.by ?? []).map(domain => signer(domain))
-  const message = await sign(letter({ From: from }), signers)
-  const keys = Object.fromEntries(signers.map(({ name, record }) => [name, { TXT: record }]))
-  const [result = '', domain = ''] = given.spf ?? []
-  const spf = given.spf === undefined ? undefined : { result, domain }
-  return (await checked(message, { ...keys, ...zones }, { spf })).dmarc
-}
-const record = (domain: string, TXT: string): Zones => ({ [`_dmarc.${domain}`]: { TXT } })
 const reject = record('sender.test', 'v=DMARC1; p=reject')
 
 describe('alignment', () => {
