@@ -15,7 +15,7 @@ export interface Found {
 /** Results in the order in which they were had; `others` last. */
 export function resultsOf(
   { iprev, spf, dkim, dmarc, arc, bimi }: Found,
-  origin: Pick<Origin, 'auth' | 'helo'>,
+  origin: Pick<Origin, 'auth' | 'helo' | 'client'>,
   { user }: { readonly user: boolean },
 ): readonly AuthResult[] {
   return [
@@ -24,7 +24,7 @@ export function resultsOf(
     ...(spf === undefined ? [] : spfResults(spf, origin.helo?.name ?? '')),
     ...(dkim === undefined ? [] : dkimResults(dkim)),
     ...(dmarc === undefined ? [] : [dmarcResult(dmarc)]),
-    ...(arc === undefined ? [] : [arcResult(arc)]),
+    ...(arc === undefined ? [] : [arcResult(arc, origin.client?.ip)]),
     ...(bimi === undefined ? [] : [bimiResult(bimi)]),
   ]
 }
@@ -133,10 +133,19 @@ function dmarcResult({ result, published, policy, domain, reason }: Dmarc): Auth
   }
 }
 
-function arcResult({ result, sealer, instance, vouched, reason }: Arc): AuthResult {
+function arcResult({ result, sealer, instance, vouched, reason }: Arc, ip: string | undefined): AuthResult {
   const words = [instance > 0 ? `i=${instance}` : undefined, sealer, vouched && `trusted: ${vouched}`, reason]
   const comment = words.filter(Boolean).join(', ')
-  return { method: 'arc', result, ...(comment === '' ? {} : { comment }) }
+  return {
+    method: 'arc',
+    result,
+    ...(comment === '' ? {} : { comment }),
+    // RFC 8617 §6. Of several sets, the message signatures of older ones are not verified (§5.2 step 5 is optional).
+    properties: present([
+      ['smtp.remote-ip', ip],
+      ['header.oldest-pass', result === 'pass' && instance === 1 ? '0' : undefined],
+    ]),
+  }
 }
 
 function bimiResult({ result, domain, selector, authority, reason }: Bimi): AuthResult {

@@ -51,7 +51,7 @@ describe('mail that is what it says', () => {
         'spf=pass (domain of anna@sender.test designates 192.0.2.1 as permitted sender) smtp.mailfrom=anna@sender.test; ' +
         'spf=pass smtp.helo=mail.sender.test; ' +
         'dkim=pass header.d=sender.test header.i=@sender.test header.s=s1 header.a=ed25519-sha256 header.b=…; ' +
-        'dmarc=pass (p=reject) header.from=sender.test policy.dmarc=reject; arc=none',
+        'dmarc=pass (p=reject) header.from=sender.test policy.dmarc=reject; arc=none smtp.remote-ip=192.0.2.1',
     )
   })
 
@@ -100,6 +100,21 @@ describe('the one field', () => {
     expect(fields).toHaveLength(2)
     expect(fields[0]).toMatch(/^mx\.example\.test; iprev=/)
     expect(fields[1]).toBe('mx.sender.test; auth=pass smtp.auth=anna')
+  })
+
+  it('says of ARC who handed the message in, and that the one message signature holds', async () => {
+    await h.with(zones, { trustedForwarders: ['lists.test'] })
+    const arcOf = async (eml: string) => {
+      const { head } = await h.message(eml, given)
+      return fieldsOf(head)[0]?.replace(/.*; (?=arc=)/, '')
+    }
+    const once = await seal(letter(), list, 'lists.test; dmarc=pass header.from=sender.test')
+    const twice = await seal(once, list, 'lists.test; none', 'pass')
+    expect(await arcOf(once)).toBe(
+      'arc=pass (i=1, lists.test, trusted: lists.test) smtp.remote-ip=192.0.2.1 header.oldest-pass=0',
+    )
+    expect(await arcOf(twice)).toBe('arc=pass (i=2, lists.test, trusted: lists.test) smtp.remote-ip=192.0.2.1')
+    expect(await arcOf(once.replace('Hello', 'Hallo'))).toMatch(/^arc=fail \(i=1, .*\) smtp\.remote-ip=192\.0\.2\.1$/)
   })
 
   it('has auth= for our own users, whom nothing else concerns', async () => {
