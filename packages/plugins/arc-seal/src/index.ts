@@ -4,7 +4,7 @@ import { definePlugin, messageState } from '@posthorn/core'
 import { headerOf, MessageBodyHash } from '@posthorn/mail'
 import { DkimKeys } from '@posthorn/plugin-dkim-sign/keys'
 import { Domains } from '@posthorn/plugin-domains/keys'
-import { arc } from '@posthorn/plugin-mailauth/keys'
+import { arc, dmarc } from '@posthorn/plugin-mailauth/keys'
 import * as z from 'zod'
 import { arcSet } from './arc-set.ts'
 
@@ -82,11 +82,13 @@ export default definePlugin({
           // the next server may see more. Nobody has to seal (RFC 8617 §5.1.4).
           const chained = names.some(name => final.header(name).length > 0)
           if ((found === undefined && chained) || found?.unsure) return
-          const [results] = final.header('Authentication-Results')
+          // The topmost field is what mailauth just wrote, if it did: else it is a stranger's.
+          const judged = found !== undefined || final.get(dmarc) !== undefined
+          const [results] = judged ? final.header('Authentication-Results') : []
           return arcSet({
             header: await headerOf(final.open({ start: 0, end: mostHeader })),
             bodyHash: hash,
-            authResults: ours(results, final.origin.local.hostname),
+            authResults: results ?? `${final.origin.local.hostname}; none`,
             chain: found?.result ?? 'none',
             headers,
             key,
@@ -98,8 +100,3 @@ export default definePlugin({
     }
   },
 })
-
-/** The topmost field is what mailauth just wrote, unless there is no mailauth: then we have nothing to say. */
-function ours(results: string | undefined, hostname: string): string {
-  return results ?? `${hostname}; none`
-}

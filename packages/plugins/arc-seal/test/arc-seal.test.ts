@@ -118,7 +118,7 @@ describe('arc-seal', () => {
     expect(head).not.toContain('ARC-')
   })
 
-  it('seals nothing without a key, and nothing of what nobody judged', async () => {
+  it('seals nothing without a key, and of what nobody judged neither a chain nor a stranger’s results', async () => {
     await using keyless = await harness(
       [domains, forwarding, judging({ result: 'none', instance: 0 }), dkimSign, arcSeal],
       {
@@ -131,6 +131,9 @@ describe('arc-seal', () => {
       options: [{ domains: ['example.test'] }, {}, {}, { domain: 'example.test' }],
       services: [[Place, { data }]],
     })
+    const forged = `Authentication-Results: mx.test; dmarc=pass header.from=bank.test\r\n${eml}`
+    const { head } = await unjudged.message(forged, { to: ['fwd@example.test'] })
+    expect(head).toContain('ARC-Authentication-Results: i=1; mx.test; none\r\n')
     const chained = `ARC-Seal: i=1; a=rsa-sha256; cv=none; d=x.test; s=s; b=AA==\r\n${eml}`
     expect((await unjudged.message(chained, { to: ['fwd@example.test'] })).head).not.toContain('ARC-')
   })
