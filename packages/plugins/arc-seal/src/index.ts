@@ -36,7 +36,7 @@ const schema = z.strictObject({
         .regex(/^[!-9;-~]+$/)
         .toLowerCase(),
     )
-    .min(1)
+    .refine(names => names.includes('from'), { error: 'From has to be signed (RFC 6376 §5.4)' })
     .refine(names => !names.some(name => name.startsWith('arc-') || name === 'authentication-results'), {
       error: 'ARC fields and Authentication-Results are not signed (RFC 8617 §4.1.2)',
     })

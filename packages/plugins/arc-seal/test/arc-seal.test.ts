@@ -137,4 +137,24 @@ describe('arc-seal', () => {
     const chained = `ARC-Seal: i=1; a=rsa-sha256; cv=none; d=x.test; s=s; b=AA==\r\n${eml}`
     expect((await unjudged.message(chained, { to: ['fwd@example.test'] })).head).not.toContain('ARC-')
   })
+
+  // RFC 8617 §4.1.2.
+  it('signs From and the DKIM signatures, and never results or ARC fields', async () => {
+    await using h = await start({ result: 'none', instance: 0 })
+    const eml2 = `DKIM-Signature: v=1; d=client.test; b=AA==\r\n${eml}`
+    const { head } = await h.message(eml2, { to: ['fwd@example.test'] })
+    const signed = /ARC-Message-Signature: [^:]*\sh=([^;]*);/.exec(head)?.[1]?.replace(/\s/g, '').split(':')
+    expect(signed).toEqual(['from', 'from', 'subject', 'to', 'dkim-signature'])
+    const options = (headers: readonly string[]) =>
+      [{ domains: ['example.test'] }, {}, {}, {}, { domain: 'example.test', headers }] as never
+    for (const [headers, message] of [
+      [['from', 'ARC-Seal'], /are not signed/],
+      [['from', 'authentication-results'], /are not signed/],
+      [['to', 'subject'], /From has to be signed/],
+    ] as const) {
+      const plugins = [domains, forwarding, judging({ result: 'none', instance: 0 }), dkimSign, arcSeal] as const
+      const wrong = harness(plugins, { options: options(headers), services: [[Place, { data }]] })
+      await expect(wrong).rejects.toThrow(message)
+    }
+  })
 })

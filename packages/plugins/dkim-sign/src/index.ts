@@ -67,13 +67,16 @@ const schema = z.strictObject({
     )
     .default([])
     .describe('Keys beside those that `posthorn dkim generate` made'),
-  headers: names.min(1).default(signed).describe('Header fields to sign, as many as there are'),
+  headers: names
+    .refine(names => names.includes('from'), { error: 'From has to be signed (RFC 6376 §5.4)' })
+    .default(signed)
+    .describe('Header fields to sign, as many as there are'),
   oversign: names.default(oversigned).describe('Of those, fields that nobody may add later either'),
   roles: z
     .array(z.enum(['submission', 'internal', 'mx', 'lmtp']))
     .default(['submission', 'internal'])
     .describe('Whose mail is signed: by the listener it came through; `internal` are our own reports'),
-  expire: duration().optional().describe('How long a signature holds; for ever where absent'),
+  expire: duration({ min: 60_000 }).optional().describe('How long a signature holds; for ever where absent'),
 })
 
 const bodyHash = messageState<string>('dkim-sign/body-hash')

@@ -47,6 +47,11 @@ function configuredKey(domain: string, selector: string, pem: string): SigningKe
     const key = createPrivateKey(pem)
     if (key.asymmetricKeyType !== 'rsa' && key.asymmetricKeyType !== 'ed25519')
       throw new Error('neither RSA nor Ed25519')
+    // RFC 8301 §3.2. Verifiers refuse what is shorter.
+    if ((key.asymmetricKeyDetails?.modulusLength ?? 2048) < 1024) throw new Error('an RSA key of less than 1024 bits')
+    // RFC 6376 §3.1, and the underscore that many use: it goes into a tag list and into DNS.
+    if (!/^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$/i.test(selector))
+      throw new Error('not a selector')
     return signingKey(canonical, selector, key)
   } catch (error) {
     throw new PosthornError('POSTHORN_DKIM_KEY', `the DKIM key ${selector} of ${domain} cannot be used`, {
