@@ -15,6 +15,11 @@ import { type Upstream, Upstreams } from './servers.ts'
 const failureKept = 5_000
 /** Questions that may wait, for each that may be under way. */
 const waitersPerPlace = 10
+/**
+ * Questions that are begun in one turn of the loop. Each opens a socket, 0.05 to 0.3 ms: the hundred that one worker or
+ * one burst of sessions asks at once would hold everything else up for 10 to 30 ms.
+ */
+const perTurn = 16
 /** Octets that a negative answer or a failure is taken for in the cache. */
 const small = 1
 
@@ -62,6 +67,8 @@ export class DnsResolver implements Dns {
   /** Counts how often the cache was made void. */
   #epoch = 0
   #filling = false
+  /** In this turn. */
+  #begun = 0
   #closed = false
 
   constructor({ config, clock, log, meter = new Meter() }: ResolverOptions) {
@@ -178,7 +185,7 @@ export class DnsResolver implements Dns {
     if (this.#filling) return
     this.#filling = true
     for (const flight of this.#queue) {
-      if (this.#active >= this.#config.concurrency) break
+      if (this.#active >= this.#config.concurrency || this.#begun >= perTurn) break
       if (this.#clock.monotonic() - flight.since > this.#config.timeout) {
         this.#finish(flight, new DnsError('busy', `${say(flight.question)}: waited too long for its turn`))
         continue
@@ -186,9 +193,15 @@ export class DnsResolver implements Dns {
       this.#queue.delete(flight)
       flight.state = 'flying'
       this.#active++
+      if (this.#begun++ === 0) setImmediate(() => this.#nextTurn())
       this.#fly(flight)
     }
     this.#filling = false
+  }
+
+  #nextTurn(): void {
+    this.#begun = 0
+    this.#fill()
   }
 
   /** Asks one server after the other until one knows; `attempts` rounds over those that were silent. */

@@ -414,6 +414,20 @@ describe('several who ask', () => {
     expect(await ending(rig.resolver.resolve('mx1.example.test', 'A'))).toBe('ok')
   })
 
+  test('a burst is begun over several turns of the loop, so that it holds nothing up', async () => {
+    await using server = await dnsServer({ 'example.test': { A: '192.0.2.1' } })
+    using rig = await resolverFor([server])
+    const asked = Array.from({ length: 100 }, (_, n) => rig.resolver.resolve(`n${n}.example.test`, 'A'))
+    const waiting = [rig.value('posthorn_dns_waiting')]
+    // Answers come between the turns, and begin none of their own.
+    while (waiting.at(-1) !== 0) {
+      await new Promise<void>(resolve => setImmediate(resolve))
+      waiting.push(rig.value('posthorn_dns_waiting'))
+    }
+    expect(waiting).toEqual([84, 68, 52, 36, 20, 4, 0])
+    expect(new Set(await Promise.all(asked.map(ending)))).toEqual(new Set(['nxdomain']))
+  })
+
   test('at most so many at once; others wait, and beyond that it says busy', async () => {
     const gate = Promise.withResolvers<void>()
     let open = 0
