@@ -1,5 +1,5 @@
 // ARC as the library judged it, in our words, and whether somebody whom the operator trusts vouches for the author.
-import { parseAuthResults } from '@posthorn/mail'
+import { canonicalDomain, parseAuthResults } from '@posthorn/mail'
 import type { ArcData, ArcSet, Row, Status } from 'mailauth/lib/dkim/dkim-verifier.js'
 import { clip, oneLine } from './clip.ts'
 import type { Arc } from './keys.ts'
@@ -70,11 +70,14 @@ function passedBefore(set: ArcSet, author: string): boolean {
   return results.some(({ method, result, properties = [] }) => {
     if (method !== 'dmarc' || result !== 'pass') return false
     const from = properties.find(([name]) => name === 'header.from')?.[1]
-    return from === undefined || from.toLowerCase() === author
+    return from === undefined || inALabels(from) === author
   })
 }
 
 function sealerOf(set: ArcSet | undefined): string | undefined {
   const domain = set?.['arc-seal']?.parsed?.d?.value
-  return typeof domain === 'string' ? clip(domain.toLowerCase(), 253) : undefined
+  return typeof domain === 'string' ? inALabels(domain) : undefined
 }
+
+/** As options have it (RFC 8616 §3); what is no domain name, as it is. */
+const inALabels = (domain: string): string => canonicalDomain(domain) ?? clip(domain.toLowerCase(), 253)

@@ -100,6 +100,17 @@ describe('chains that hold', () => {
   })
 })
 
+// RFC 8617 §4.1.4, RFC 8616 §3.
+it('a chain holds by a domain in U-labels, which is known by its A-labels', async () => {
+  const utf8 = Buffer.from('d=bücher.test').toString('latin1')
+  const named = swap('d=relay.test', utf8)
+  const results = 'b.test; dmarc=pass header.from=SENDER.test'
+  const message = Buffer.from(first({ ams: named, seal: named, results }), 'latin1')
+  const zone = { 's1._domainkey.xn--bcher-kva.test': { TXT: relay.record } }
+  const { arc } = await checked(message, zone, { trustedForwarders: ['xn--bcher-kva.test'] })
+  expect(arc).toMatchObject({ result: 'pass', sealer: 'xn--bcher-kva.test', vouched: 'xn--bcher-kva.test' })
+})
+
 const old = (edit: Parameters<typeof withSet>[2]) => withSet(withSet(plain, relay, edit), relay)
 
 describe('chains that hold though the message signature of an older set would not', () => {
