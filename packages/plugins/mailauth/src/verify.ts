@@ -5,6 +5,7 @@ import { scanHeader } from '@posthorn/mail'
 import { arc as checkArc } from 'mailauth/lib/arc/index.js'
 import type { DkimVerifier, Row } from 'mailauth/lib/dkim/dkim-verifier.js'
 import { arcOf, highestInstance, instanceOf } from './arc.ts'
+import { authorsOf } from './authors.ts'
 import { clip, oneLine } from './clip.ts'
 import { checkDmarc } from './dmarc.ts'
 import type { Bimi } from './keys.ts'
@@ -70,10 +71,12 @@ export class Verification {
     const rows = this.#rows ?? []
     await verifier.finalChunk()
     const dkim = dkimOf(verifier.results, this.#more, this.#secureKeys)
+    const from = rows.filter(({ key }) => key === 'from')
+    const authors = authorsOf(`${from[0]?.line}`, verifier.headerFrom)
     const { dmarc, response } = await checkDmarc(
       {
-        from: verifier.headerFrom,
-        fromFields: rows.filter(({ key }) => key === 'from').length,
+        from: authors,
+        fromFields: from.length,
         spf: this.#job.spf,
         dkim: dkim.signatures.map(({ result, domain = '' }) => ({ result, domain })),
         draw: this.#draw,
@@ -81,7 +84,7 @@ export class Verification {
       this.#ask,
     )
     const arc = await this.#arc(rows, dmarc.domain)
-    const [address, other] = verifier.headerFrom
+    const [address, other] = authors
     const author = address === undefined || other !== undefined ? {} : { author: clip(address, 320) }
     if (!this.#job.bimi) return { dkim, arc, dmarc, ...author }
     return { dkim, arc, dmarc, ...author, bimi: await this.#bimi(response, rows) }

@@ -99,6 +99,9 @@ describe('authors', () => {
       'nobody',
       '<>',
       'a@[192.0.2.1] b@sender.test',
+      '<b@bank.test> <a@sender.test>',
+      'Anna <a@sender.test> Bank <b@bank.test>',
+      'Anna <a@sender.test>\r\n <b@bank.test>',
       '"a@sender.test" <@>',
     ]) {
       expect(await dmarcOf(from, reject)).toMatchObject({ result: expect.stringMatching(/permerror|none/) })
@@ -116,6 +119,9 @@ describe('authors', () => {
     const fail = { result: 'fail', domain: 'sender.test' }
     expect(await dmarcOf('"b@bank.test" <a@sender.test>', reject)).toMatchObject(fail)
     expect(await dmarcOf('a@sender.test (b@bank.test)', reject)).toMatchObject(fail)
+    expect(await dmarcOf('"<b@bank.test>" (<b@bank.test> (<c@bank.test>)) <a@sender.test>', reject)).toMatchObject(fail)
+    expect(await dmarcOf('Anna <@relay.test,@bank.test:a@sender.test>', reject)).toMatchObject(fail)
+    expect(await dmarcOf('Anna <a@sender.test>, Bob <b@sender.test>', reject)).toMatchObject(fail)
     expect(await dmarcOf('Friends: a@sender.test;', reject)).toMatchObject(fail)
     expect(await dmarcOf('A@SENDER.Test', reject)).toMatchObject(fail)
     expect(await dmarcOf('=?utf-8?q?b=40bank=2Etest?= <a@sender.test>', reject)).toMatchObject(fail)
