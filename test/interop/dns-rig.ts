@@ -20,7 +20,7 @@ export interface RigZone {
   readonly records: string
   /**
    * `signed`: validates. `bogus`: signed by other keys than the resolver trusts, so it fails. `lame`: Unbound looks for it
-   * at Knot, which does not have it. Default: not signed.
+   * at Knot, which does not have it until `mend`. Default: not signed.
    */
   readonly state?: 'signed' | 'bogus' | 'lame'
 }
@@ -30,6 +30,8 @@ export interface DnsRig extends AsyncDisposable {
   readonly resolver: string
   /** Knot, which does not recurse. */
   readonly authority: string
+  /** Knot has the zone that was lame from now on. */
+  mend(zone: string): void
   /** Unbound keeps its port and says nothing, until `wake`. */
   sleep(): void
   wake(): void
@@ -58,7 +60,8 @@ export async function startDns(zones: Readonly<Record<string, RigZone>>): Promis
       const soa = '@ SOA ns hostmaster 1 3600 900 604800 60\n@ NS ns\nns A 127.0.0.1\n'
       file(`${name}.zone`, `$ORIGIN ${name}.\n$TTL 60\n${soa}${records}\n`)
     }
-    const knotConf = file('knot.conf', knotConfig(folder, ports.knot, zones))
+    const mended = new Set<string>()
+    const knotConf = file('knot.conf', knotConfig(folder, ports.knot, zones, mended))
     for (const name of ['run', 'db']) mkdirSync(join(folder, name))
     const keymgr = (...args: readonly string[]) => succeed(path('keymgr'), ['-c', knotConf, ...args])
     const anchors: string[] = []
@@ -95,6 +98,11 @@ export async function startDns(zones: Readonly<Record<string, RigZone>>): Promis
     return {
       resolver: `127.0.0.1:${ports.unbound}`,
       authority: `127.0.0.1:${ports.knot}`,
+      mend: zone => {
+        mended.add(zone)
+        file('knot.conf', knotConfig(folder, ports.knot, zones, mended))
+        knot.child.kill('SIGHUP')
+      },
       sleep: () => void unbound.child.kill('SIGSTOP'),
       wake: () => void unbound.child.kill('SIGCONT'),
       stop: which => stopChild(which === 'resolver' ? unbound.child : knot.child),
@@ -112,9 +120,14 @@ function path(name: (typeof dnsPrograms)[number]): string {
   return found
 }
 
-function knotConfig(folder: string, port: number, zones: Readonly<Record<string, RigZone>>): string {
+function knotConfig(
+  folder: string,
+  port: number,
+  zones: Readonly<Record<string, RigZone>>,
+  mended: ReadonlySet<string>,
+): string {
   const zone = ([name, { state }]: [string, RigZone]) =>
-    `  - domain: ${name}\n    file: ${name}.zone\n${state === undefined ? '' : '    dnssec-signing: on\n    dnssec-policy: one\n'}`
+    `  - domain: ${name}\n    file: ${name}.zone\n${state === undefined || state === 'lame' ? '' : '    dnssec-signing: on\n    dnssec-policy: one\n'}`
   return `server:
     rundir: "${folder}/run"
     listen: 127.0.0.1@${port}
@@ -135,7 +148,7 @@ template:
     journal-content: none
 zone:
 ${Object.entries(zones)
-  .filter(([, { state }]) => state !== 'lame')
+  .filter(([name, { state }]) => state !== 'lame' || mended.has(name))
   .map(zone)
   .join('')}`
 }

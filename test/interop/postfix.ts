@@ -10,9 +10,9 @@ import { program } from './needs.ts'
 import { succeed } from './program.ts'
 
 /** service type private unpriv chroot wakeup maxproc command: Debian's, without chroot and without what nobody uses. */
-const services = (port: number) => `
+const services = (port: number, more: readonly string[]) => `
 127.0.0.1:${port} inet n - n - - smtpd
-pickup unix n - n 60 1 pickup
+${more.map(line => `${line}\n`).join('')}pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -59,6 +59,13 @@ const always = (folder: string) => ({
   smtpd_relay_restrictions: 'permit_mynetworks, reject',
 })
 
+/** A line of master.cf: one more smtpd, at another address, with settings of its own. */
+export const smtpd = (host: string, port: number, settings: Readonly<Record<string, string>> = {}): string =>
+  [
+    `${host}:${port} inet n - n - - smtpd`,
+    ...Object.entries(settings).map(([name, value]) => `-o ${name}=${value}`),
+  ].join(' ')
+
 export interface RunningPostfix {
   readonly port: number
   /** Of its master; another one after each start. */
@@ -84,11 +91,15 @@ function there(pid: number): boolean {
   }
 }
 
-/** Makes a Postfix in `folder`, which its own users can pass through, with `settings` for main.cf, and starts it. */
+/**
+ * Makes a Postfix in `folder`, which its own users can pass through, with `settings` for main.cf and `more` lines of
+ * master.cf, see {@link smtpd}, and starts it.
+ */
 export async function startPostfix(
   folder: string,
   port: number,
   settings: Readonly<Record<string, string | number>>,
+  more: readonly string[] = [],
 ): Promise<RunningPostfix> {
   const config = join(folder, 'config')
   chmodSync(folder, 0o755)
@@ -98,7 +109,7 @@ export async function startPostfix(
   await succeed('chown', ['postfix', join(folder, 'data'), join(folder, 'mail.log')])
   const lines = Object.entries({ ...always(folder), ...settings }).map(([name, value]) => `${name} = ${value}\n`)
   writeFileSync(join(config, 'main.cf'), lines.join(''))
-  writeFileSync(join(config, 'master.cf'), services(port))
+  writeFileSync(join(config, 'master.cf'), services(port, more))
   const log = () => {
     try {
       return readFileSync(join(folder, 'mail.log'), 'utf8')
