@@ -34,3 +34,46 @@ test('the report of a forward that failed finds the sender through SRS', async (
   expect(text).toContain('Final-Recipient: rfc822; forward@example.test')
   expect(text).not.toContain('zoe@else.test')
 })
+
+test.each([
+  ['a group', 'team', 'expanded', ['anna@else.test', 'zoe@else.test']],
+  ['a list', 'news', 'delivered', ['anna@else.test', 'zoe@else.test']],
+])('who wrote to %s and asked to hear of success is told once: %s was %s', async (_what, name, action, members) => {
+  await using world = await SmtpPeer.start({ offer: ['DSN'] })
+  await using rig = await Rig.start({
+    plugins: [
+      'storage-level',
+      {
+        aliases: {
+          domains: ['example.test'],
+          aliases: { team: members, news: { to: members, list: 'owner@example.test' } },
+        },
+      },
+      { relay: { to: world.address } },
+    ],
+  })
+  await using client = await greeted(rig)
+  await client.speak(`
+    C: MAIL FROM:<bob@client.test> ENVID=QQ314159
+    S: 250 2.1.0 *
+    C: RCPT TO:<${name}@example.test> NOTIFY=SUCCESS
+    S: 250 *
+    C: DATA
+    S: 354 *
+    C: Subject: hello
+    C: 
+    C: x
+    C: .
+    S: 250 *
+  `)
+  await rig.empty()
+  const reports = world.messages.filter(({ from }) => from === '')
+  expect(reports.map(({ to }) => to)).toEqual([['bob@client.test']])
+  const text = reports[0]?.bytes?.toString()
+  expect(text).toContain(`Final-Recipient: rfc822; ${name}@example.test\r\n`)
+  expect(text).toContain(`Action: ${action}\r\n`)
+  expect(text).not.toContain('else.test')
+  const copies = world.messages.filter(({ from }) => from !== '')
+  expect(copies.flatMap(({ to }) => to).sort()).toEqual(members)
+  expect(copies.flatMap(({ rcptLines }) => rcptLines).join()).not.toContain('SUCCESS')
+})

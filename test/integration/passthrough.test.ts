@@ -126,6 +126,67 @@ describe('the first recipient fixes the way', () => {
   })
 })
 
+describe('a report of success that the client asks for', () => {
+  const config = (hop: SmtpPeer, world: SmtpPeer, lmtp = false) => ({
+    plugins: [
+      'storage-level',
+      { passthrough: { to: hop.address, domains: ['example.test'], lmtp } },
+      { relay: { to: world.address, domains: ['client.test'] } },
+    ],
+  })
+  const ask = (dot: string) => `
+    C: MAIL FROM:<bob@client.test> RET=HDRS ENVID=QQ314159
+    S: 250 2.1.0 *
+    C: RCPT TO:<anna@example.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Anna@example.test
+    S: 250 *
+    C: DATA
+    S: 354 *
+    C: Subject: hello
+    C: 
+    C: x
+    C: .
+    S: ${dot}
+  `
+
+  test.each([
+    ['relayed', false],
+    ['delivered', true],
+  ])('is ours to make where the server behind makes none: %s', async (action, lmtp) => {
+    await using hop = await SmtpPeer.start({ offer: ['PIPELINING'], lmtp, on: { dot: '250 2.6.0 stored as 4711' } })
+    await using world = await SmtpPeer.start()
+    await using rig = await Rig.start(config(hop, world, lmtp))
+    await using client = await greeted(rig)
+    await client.speak(ask('250 2.6.0 stored as 4711'))
+    await world.received(1)
+    const [report] = world.messages
+    expect([report?.from, report?.to]).toEqual(['', ['bob@client.test']])
+    const text = report?.bytes?.toString() ?? ''
+    for (const line of [
+      'Original-Envelope-Id: QQ314159',
+      'Original-Recipient: rfc822; Anna@example.test',
+      'Final-Recipient: rfc822; anna@example.test',
+      `Action: ${action}`,
+      'Status: 2.0.0',
+    ]) {
+      expect(text).toContain(`\r\n${line}\r\n`)
+    }
+    expect(text).toContain('Subject: hello')
+    await rig.empty()
+    expect([hop.count, world.count]).toEqual([1, 1])
+  })
+
+  test('is its own where it knows DSN', async () => {
+    await using hop = await SmtpPeer.start({ offer: ['PIPELINING', 'DSN'] })
+    await using world = await SmtpPeer.start()
+    await using rig = await Rig.start(config(hop, world))
+    await using client = await greeted(rig)
+    await client.speak(ask('250 *'))
+    await rig.empty()
+    expect(hop.messages[0]?.rcptLines[0]).toContain(' NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Anna@example.test')
+    expect(world.count).toBe(0)
+  })
+})
+
 describe('when somebody goes away', () => {
   test('the second server behind is asked, before the first recipient and between the last and the message', async () => {
     await using hop = await SmtpPeer.start()

@@ -30,6 +30,10 @@ export type Verdict = Defer | Reject | Discard
 export interface PassedOn {
   readonly kind: 'passed-on'
   readonly reply: RemoteReply
+  /** Of the message itself: the back end took NOTIFY over (RFC 3461 §5.2.1), or we report where it said yes. */
+  readonly noReport?: true
+  /** Of the message itself: the back end is where it stays (LMTP), so it is delivered, not relayed. */
+  readonly final?: true
 }
 export type Extra = Pick<Reject, 'reason' | 'cause' | 'close'>
 

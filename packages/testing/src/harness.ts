@@ -274,7 +274,7 @@ export async function harness<const P extends readonly AnyPlugin[]>(
       if (one === undefined) return outcomes
       for (const variant of one.variants) {
         const queued = queuedOf(one, variant, parts.blobs)
-        for (const target of variant.targets)
+        for (const target of variant.targets.filter(({ ended }) => ended === undefined))
           outcomes.set(target.address.raw, await send(queued, deliveryTarget(target)))
       }
       return outcomes

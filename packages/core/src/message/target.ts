@@ -6,7 +6,7 @@ import type { Json } from '../json.ts'
 import type { AcceptedTarget } from '../queue/contract.ts'
 import type { State } from '../state.ts'
 
-export function deliveryTarget(target: Omit<AcceptedTarget, 'refused'>): DeliveryTarget {
+export function deliveryTarget(target: Omit<AcceptedTarget, 'ended'>): DeliveryTarget {
   const { id, address, original, notify, orcpt, state } = target
   return {
     id: id as Id,

@@ -19,10 +19,12 @@ import type { RecipientRecord, TargetRecord } from './envelope.ts'
 import { passedOnReply, replies, storageReply, verdictReply } from './replies.ts'
 import { propagated } from './resolve.ts'
 import type { SessionCore } from './session.ts'
+import { expansions, handedOver, isReportOfSuccess } from './success.ts'
 import type { TransactionCore } from './transaction.ts'
 
 /** Why a target is not committed, or committed as refused. */
 type Dropped = 'drop' | Defer | Reject | undefined
+const nobody: ReadonlySet<string> = new Set()
 
 export async function commitVariants(
   session: SessionCore,
@@ -59,10 +61,12 @@ export async function commitVariants(
   }
   const custody = session.generation.plan.stages.queue
   let passed: Reply | undefined
+  let refusedBehind: ReadonlySet<string> = nobody
   if (custody.waves.length > 0 || custody.effects.length > 0) {
     const offered = await offer(session, tx, variants, received, deadline, objections)
     if (deadline.late) return stop(replies.late, 'core')
     passed = offered.reply
+    refusedBehind = offered.refused
     variants = offered.variants
     const all = tx.envelope.recipients.every(r => r.targets.length > 0 && forRecipient(r, objections) !== undefined)
     if (all && passed === undefined && session.origin.protocol !== 'lmtp') {
@@ -71,6 +75,8 @@ export async function commitVariants(
     }
   }
   if (session.origin.protocol === 'lmtp') variants = withoutRefused(variants)
+  const expanded = expansions(tx, id => refused.has(id) || refusedBehind.has(id))
+  if (expanded.length > 0) variants = [...variants, ...makeVariants(session, tx, expanded, received)]
   if (variants.length === 0) {
     // Nothing for the queue: all of it dropped, refused in LMTP, or in another system's hands.
     await tx.spool.discard()
@@ -95,6 +101,12 @@ export async function commitVariants(
     await session.parts.queue.commit(message, ops === undefined ? {} : { with: ops })
   } catch (error) {
     const fault = error instanceof StorageError ? error : new StorageError('failed', String(error), error)
+    if (passed !== undefined && variants.every(v => v.targets.every(isReportOfSuccess))) {
+      // The mail is in other hands: a refusal would only bring it there once more.
+      session.parts.log.error({ id: tx.id, err: error }, 'a report of success is lost: it was not committed')
+      await tx.spool.discard()
+      return finish(session, tx, objections, passed)
+    }
     session.parts.log.error({ id: tx.id, err: error }, 'message not committed')
     return stop(storageReply(fault), 'storage')
   }
@@ -157,7 +169,7 @@ function acceptedTarget(recipient: RecipientRecord, target: TargetRecord, refuse
     state: target.state.toJSON(),
     ...propagated(recipient.params, recipient.targets.length, target.listFrom !== undefined),
     ...(target.forwardedBy === undefined ? {} : { original: recipient.address }),
-    ...(refused === undefined || refused === 'drop' ? {} : { refused }),
+    ...(refused === undefined || refused === 'drop' ? {} : { ended: refused }),
   }
 }
 
@@ -262,8 +274,13 @@ async function offer(
   received: number,
   deadline: Deadline,
   objections: Objections,
-): Promise<{ readonly variants: readonly AcceptedVariant[]; readonly reply: Reply | undefined }> {
+): Promise<{
+  readonly variants: readonly AcceptedVariant[]
+  readonly reply: Reply | undefined
+  readonly refused: ReadonlySet<string>
+}> {
   let reply: Reply | undefined
+  const refused = new Set<string>()
   const left: AcceptedVariant[] = []
   for (const variant of variants) {
     const message = view(session, tx, variant, received)
@@ -287,22 +304,26 @@ async function offer(
           ? (said.get(target.id as Id) as Verdict | PassedOn | undefined)
           : (said as Verdict | PassedOn)
       if (own === undefined) targets.push(target)
-      else if (own.kind === 'passed-on' && own.reply.code < 400) reply ??= passedOnReply(own)
-      else {
+      else if (own.kind === 'passed-on' && own.reply.code < 400) {
+        reply ??= passedOnReply(own)
+        const ended = handedOver(own, by, variant.from, target)
+        if (ended !== undefined) targets.push({ ...target, ended })
+      } else {
         const refusal = own.kind === 'passed-on' ? asVerdict(own) : own
         objections.set(target.id as Id, { verdict: refusal, by })
+        refused.add(target.id)
         // If others are taken the client hears a yes, so the queue has to report this one.
-        if (refusal.kind !== 'discard') targets.push({ ...target, refused: refusal })
+        if (refusal.kind !== 'discard') targets.push({ ...target, ended: refusal })
       }
     }
     if (targets.length > 0) left.push({ ...variant, targets })
   }
-  return { variants: left, reply }
+  return { variants: left, reply, refused }
 }
 
 /** In LMTP what is refused was said so; nothing of it is queued. */
 function withoutRefused(variants: readonly AcceptedVariant[]): readonly AcceptedVariant[] {
   return variants
-    .map(v => ({ ...v, targets: v.targets.filter(t => t.refused === undefined) }))
+    .map(v => ({ ...v, targets: v.targets.filter(t => t.ended === undefined || isReportOfSuccess(t)) }))
     .filter(v => v.targets.length > 0)
 }

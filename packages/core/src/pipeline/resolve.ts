@@ -18,10 +18,8 @@ export type Resolution =
   | Reject
   | undefined
 
-/** The targets of a recipient, or the reply that refuses it. `expanded`: it stood for several, or for a list. */
-export type Resolved =
-  | { readonly targets: readonly TargetRecord[]; readonly expanded: boolean }
-  | { readonly refused: Reply }
+/** The targets of a recipient, or the reply that refuses it. */
+export type Resolved = { readonly targets: readonly TargetRecord[] } | { readonly refused: Reply }
 
 /** `ask` runs the stage for one address. Synchronous where every answer is. */
 export async function resolveRecipient(
@@ -32,7 +30,6 @@ export async function resolveRecipient(
 ): Promise<Resolved> {
   const targets: TargetRecord[] = []
   const seen = new Set([addressKey(recipient)])
-  let expanded = false
   type Step = {
     address: Mailbox
     depth: number
@@ -51,7 +48,6 @@ export async function resolveRecipient(
     if (step.depth === maxDepth || targets.length + steps.length + answer.to.length > maxTargets) {
       return { refused: replies.aliasLoop }
     }
-    if (answer.to.length > 1 || answer.list !== undefined) expanded = true
     const list = answer.list?.from ?? step.list
     for (const address of answer.to) {
       const key = addressKey(address)
@@ -63,7 +59,7 @@ export async function resolveRecipient(
       }
     }
   }
-  return targets.length === 0 ? { refused: replies.aliasLoop } : { targets, expanded }
+  return targets.length === 0 ? { refused: replies.aliasLoop } : { targets }
 }
 
 function target(

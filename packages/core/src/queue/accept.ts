@@ -6,7 +6,7 @@ import type { Clock } from '../clock.ts'
 import type { DeliveryTarget, Outcome } from '../delivery.ts'
 import type { Log } from '../log.ts'
 import { deliveryTarget } from '../message/target.ts'
-import type { Accepted, AcceptedTarget, AcceptedVariant } from './contract.ts'
+import type { Accepted, AcceptedTarget, AcceptedVariant, Ended } from './contract.ts'
 import type { Loaded } from './messages.ts'
 import { settle } from './outcome.ts'
 import { type Block, type MessageRecord, maxBlock, type RecipientRecord } from './records.ts'
@@ -75,13 +75,13 @@ export async function makeBlocks(message: Accepted, loaded: Loaded, context: Acc
   let o = 0
   for (const [v, variant] of message.variants.entries()) {
     const lanes = new Map<string, { recipients: RecipientRecord[]; routes: Routed[] }>()
-    const refused: { recipient: RecipientRecord; outcome: Outcome }[] = []
+    const ended: { recipient: RecipientRecord; outcome: Outcome }[] = []
     const queued = loaded.variant(v)
     let before: Routed | undefined
     for (const target of variant.targets) {
       const recipient = recipientRecord(target, o++)
-      if (target.refused !== undefined) {
-        refused.push({ recipient, outcome: { ...target.refused, scope: 'recipient' } })
+      if (target.ended !== undefined) {
+        ended.push({ recipient, outcome: outcomeAtDot(target.ended) })
         continue
       }
       const to: DeliveryTarget = deliveryTarget(target)
@@ -104,7 +104,7 @@ export async function makeBlocks(message: Accepted, loaded: Loaded, context: Acc
         blocks.push({ block: newBlock(message, variant, v, lane, part), routes: known, handed })
       }
     }
-    if (refused.length > 0) for (const block of refusedBlocks(message, variant, v, refused, context)) blocks.push(block)
+    if (ended.length > 0) for (const block of endedBlocks(message, variant, v, ended, context)) blocks.push(block)
   }
   const [only] = blocks
   if (blocks.length === 1 && only !== undefined) return [{ ...only, block: { ...only.block, solo: true } }]
@@ -122,12 +122,14 @@ function same(one: Routed, before: Routed | undefined): before is Routed {
   )
 }
 
-/** What was refused at the dot has failed: its sender is told, or it is held. */
-function refusedBlocks(
+const outcomeAtDot = (ended: Ended): Outcome => ('by' in ended ? ended : { ...ended, scope: 'recipient' })
+
+/** What ended at the dot: its sender is told if it wants to hear; what was refused and has no sender is held. */
+function endedBlocks(
   message: Accepted,
   variant: AcceptedVariant,
   v: number,
-  refused: readonly { recipient: RecipientRecord; outcome: Outcome }[],
+  ended: readonly { recipient: RecipientRecord; outcome: Outcome }[],
   { generation, clock, random }: AcceptContext,
 ): NewBlock[] {
   const { queue } = generation.config
@@ -135,10 +137,10 @@ function refusedBlocks(
     { ...message },
     { ...variant, hold: '' },
     v,
-    'refused',
-    refused.map(r => r.recipient),
+    'dot',
+    ended.map(r => r.recipient),
   )
-  const outcomes = new Map(refused.map(r => [r.recipient.id, r.outcome]))
+  const outcomes = new Map(ended.map(r => [r.recipient.id, r.outcome]))
   const policy = { ...policyOf(queue, undefined), expire: Number.NEGATIVE_INFINITY }
   const context = { now: clock.now(), from: variant.from, policy, gather: 0, random }
   return settle(block, block.recipients, outcomes, context).next.map(next => ({

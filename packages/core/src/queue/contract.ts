@@ -1,5 +1,5 @@
 import type { Mailbox, MailParams } from '@posthorn/mail'
-import type { DeliveryTarget, Queued } from '../delivery.ts'
+import type { DeliveryTarget, Outcome, Queued } from '../delivery.ts'
 import type { Json } from '../json.ts'
 import type { Origin } from '../session.ts'
 import type { Op } from '../storage/contract.ts'
@@ -21,6 +21,8 @@ export interface StagedBody {
   readonly bytes?: Uint8Array
 }
 
+export type Ended = Defer | Reject | Extract<Outcome, { readonly kind: 'delivered' | 'relayed' | 'expanded' }>
+
 export interface AcceptedTarget {
   readonly id: string
   readonly address: Mailbox
@@ -29,8 +31,11 @@ export interface AcceptedTarget {
   readonly notify?: DeliveryTarget['notify']
   readonly orcpt?: string
   readonly state: Readonly<Record<string, Json>>
-  /** Refused at the dot while its fellows were accepted (`mixed: bounce`): committed as failed, so that the sender gets a report. */
-  readonly refused?: Defer | Reject
+  /**
+   * How it ended before the commit: refused at the dot while its fellows were accepted (`mixed: bounce`), taken by a
+   * system that makes no reports, expanded. Nothing is delivered; what the sender is to hear of it is committed.
+   */
+  readonly ended?: Ended
 }
 
 /** Targets with equal edits: one reverse-path, one head. */

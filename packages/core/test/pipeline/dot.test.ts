@@ -30,11 +30,11 @@ const opinions = definePlugin({
 const delivered = (
   variants: readonly {
     junk?: string | undefined
-    targets: readonly { address: { local: string }; refused?: unknown }[]
+    targets: readonly { address: { local: string }; ended?: unknown }[]
   }[],
 ) =>
   Object.fromEntries(
-    variants.flatMap(v => v.targets.map(t => [t.address.local, v.junk ?? (t.refused ? 'refused' : 'inbox')])),
+    variants.flatMap(v => v.targets.map(t => [t.address.local, v.junk ?? (t.ended ? 'refused' : 'inbox')])),
   )
 
 describe('three recipients with three verdicts at the dot', () => {

@@ -227,7 +227,7 @@ describe('reports', () => {
     const { reject } = await import('../../src/verdict.ts')
     await mail({
       to: ['ok@dest.test', 'full@dest.test'],
-      target: (_, i) => (i === 1 ? { refused: reject(552, '5.2.2', 'mailbox full') } : {}),
+      target: (_, i) => (i === 1 ? { ended: reject(552, '5.2.2', 'mailbox full') } : {}),
     })
     await clock.advance(minute)
     expect(agent.sent.flatMap(s => s.to.map(t => t.address.local))).toEqual(['ok'])

@@ -154,13 +154,22 @@ function sending(call: Call, report: (id: Id, outcome: Outcome) => void) {
 
 /** The peer's own words where it said any. */
 function answerOf(outcome: Outcome): Verdict | PassedOn {
-  if (outcome.remote !== undefined && outcome.remote.code !== 421) return { kind: 'passed-on', reply: outcome.remote }
-  switch (outcome.kind) {
+  const { kind, remote } = outcome
+  if (remote !== undefined && remote.code !== 421) {
+    const reports = 'noReport' in outcome && outcome.noReport === true
+    return {
+      kind: 'passed-on',
+      reply: remote,
+      ...(reports ? { noReport: true } : {}),
+      ...(kind === 'delivered' ? { final: true } : {}),
+    }
+  }
+  switch (kind) {
     case 'reject':
       return reject(outcome.code, outcome.enhanced, outcome.text)
     case 'defer':
       return unavailable(outcome.reason ?? outcome.text)
     default:
-      return unavailable(`it was ${outcome.kind} without an answer`)
+      return unavailable(`it was ${kind} without an answer`)
   }
 }
