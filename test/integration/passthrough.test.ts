@@ -236,6 +236,17 @@ describe('when somebody goes away', () => {
     `)
   })
 
+  test.each<[string, NonNullable<PeerScript['mail']>]>([
+    ['was cut while it lay there', ({ nth }) => (nth === 3 ? 'cut' : undefined)],
+    ['is told goodbye', ({ nth }) => (nth === 3 ? '421 4.7.0 too many errors' : undefined)],
+  ])('a kept connection that %s is no reason to refuse: there are others', async (_, mail) => {
+    await using hop = await SmtpPeer.start({ on: { mail } })
+    await using rig = await gateway(hop.address)
+    await using client = await greeted(rig)
+    for (let i = 0; i < 2; i++) await send(client, 'bob@client.test', 'anna@example.test')
+    expect([hop.count, hop.connections]).toEqual([2, 2])
+  })
+
   test('a cut after the dot is 451: the client has the message still, and we do not', async () => {
     await using hop = await SmtpPeer.start({ on: { dot: 'cut' } })
     await using rig = await gateway(hop.address)

@@ -56,16 +56,13 @@ export class HeldTransactions {
         : [passing.held.hop, ...this.#order(hops, passing, call)]
     for (const hop of order) {
       try {
-        passing.held ??= await this.#open(tx, hop, call)
-        const { probe } = passing.held
-        const reply = await probe.ask(target, call.signal)
-        passing.hop = passing.held.hop
+        const reply = await this.#askAt(hop, passing, tx, target, call)
+        passing.hop = passing.held?.hop
         this.#memory.worked(placeKey(hop))
         // The transaction ended while the answer was on its way.
         if (!this.#passing.has(tx.id)) await this.release(passing)
         return reply
       } catch (error) {
-        await this.release(passing)
         if (!(error instanceof SmtpFailure)) throw error
         failure = error
         if (call.signal.aborted) break
@@ -74,6 +71,22 @@ export class HeldTransactions {
       }
     }
     throw failure ?? new Error('no next hop')
+  }
+
+  /** The connection that failed is given back. */
+  async #askAt(hop: NextHop, passing: Passing, tx: Transaction, target: Target, call: Call): Promise<RemoteReply> {
+    for (let fresh = false; ; fresh = true) {
+      passing.held ??= await this.#open(tx, hop, call, fresh)
+      const { probe, lease } = passing.held
+      try {
+        return await probe.ask(target, call.signal)
+      } catch (error) {
+        await this.release(passing)
+        // A kept connection may be one that the server has closed meanwhile, or had enough of: that is not its word.
+        const again = error instanceof SmtpFailure && error.kind !== 'timeout' && lease.reused && !fresh
+        if (!again || call.signal.aborted) throw error
+      }
+    }
   }
 
   /** Gives the connection back, for the message itself to go over it or for others. */
@@ -113,8 +126,8 @@ export class HeldTransactions {
     return passing
   }
 
-  async #open(tx: Transaction, hop: NextHop, call: Call): Promise<Held> {
-    const lease = await this.#pool.acquire(hop, { signal: call.signal })
+  async #open(tx: Transaction, hop: NextHop, call: Call, fresh: boolean): Promise<Held> {
+    const lease = await this.#pool.acquire(hop, { signal: call.signal, fresh })
     return { hop, lease, probe: new Probe(lease.connection, tx.from, tx.params) }
   }
 }

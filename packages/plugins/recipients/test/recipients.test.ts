@@ -221,6 +221,14 @@ describe('a call-out', () => {
     expect(count).toBeLessThanOrEqual(110)
   })
 
+  it('leaves a connection over which many were refused: servers slow such ones down', async () => {
+    await using peer = await SmtpPeer.start({ on: { rcpt: '550 5.1.1 who?' } })
+    await using h = await start(peer)
+    for (let i = 0; i < 12; i++) await code(h, `u${i}@example.test`)
+    const perSession = peer.dialogues.map(lines => lines.filter(line => line.includes('RCPT')).length)
+    expect(perSession).toEqual([5, 5, 2])
+  })
+
   it('is not made for whom somebody else refuses', async () => {
     await using peer = await SmtpPeer.start()
     await using h = await harness([recipients], { options: [{ domains, callout: { to: peer.address } }] })

@@ -56,6 +56,12 @@ async function attempt(hop: NextHop, tls: boolean, options: ConnectOptions): Pro
   }
 }
 
+/**
+ * Servers slow down whoever names many that are not there, and hang up in the end: Postfix from ten on, by a second for
+ * each command. Whoever asks next over the connection must not pay for it.
+ */
+const mostRefused = 5
+
 export class SmtpConnection {
   readonly hop: NextHop
   readonly wire: Wire
@@ -67,6 +73,8 @@ export class SmtpConnection {
   /** RFC 9422: recipients that the peer takes in one transaction, and transactions. */
   recipientMax = Number.POSITIVE_INFINITY
   mailMax = Number.POSITIVE_INFINITY
+  /** Recipients that were asked about, and refused. */
+  refused = 0
   secured: Secured | undefined
   /** The last transaction may still be open at the peer: RSET before the next. */
   dirty = false
@@ -92,7 +100,7 @@ export class SmtpConnection {
 
   /** Ready for a message. */
   get usable(): boolean {
-    return this.wire.idle && this.uses < this.mailMax
+    return this.wire.idle && this.uses < this.mailMax && this.refused < mostRefused
   }
 
   /** Used so lately that the peer has hardly closed it since. */

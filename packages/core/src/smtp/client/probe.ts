@@ -51,7 +51,10 @@ export class Probe {
         this.#link.dirty = true
         this.#mail = await this.#say(mail, 'mail', timeouts.mail)
       }
-      return this.#mail.code < 300 ? await this.#say(rcpt, 'rcpt', timeouts.rcpt) : this.#mail
+      if (this.#mail.code >= 300) return this.#mail
+      const reply = await this.#say(rcpt, 'rcpt', timeouts.rcpt)
+      if (reply.code >= 500) this.#link.refused++
+      return reply
     } finally {
       signal?.removeEventListener('abort', abort)
     }
@@ -59,9 +62,9 @@ export class Probe {
 
   /** Leaves nothing open at the peer. Call it before the connection is released. Never rejects. */
   async end(): Promise<void> {
-    const { wire, timeouts } = this.#link
+    const { timeouts } = this.#link
     this.#link.uses++
-    if (!this.#link.dirty || !wire.usable) return
+    if (!this.#link.dirty || !this.#link.usable) return
     await this.#say('RSET', 'mail', timeouts.quit).then(
       reply => {
         if (reply.code === 250) this.#link.dirty = false
