@@ -1,9 +1,9 @@
 // The gateway of the examples in front of a real Postfix and a real Dovecot: whom they do not know is refused at once,
 // and all that was accepted arrives, though they go away in the middle of it.
 
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import type { ConfigInput } from '@posthorn/core'
 import { createTransport } from 'nodemailer'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -17,16 +17,33 @@ import { accounts, anna, type RunningPosthorn, startPosthorn } from './posthorn.
 import { run } from './program.ts'
 
 const connections = 5
+const names = ['anna@example.org', 'bob@example.org', 'you@example.org', 'friend@elsewhere.example']
 let folder: string
 let postfix: RunningPostfix
 let dovecot: RunningDovecot
 let box: string
 
-/** The example, with the server behind where it is here. */
+const hash = accounts.users.users[anna.user] as string
+
+/** The plugins of the example, with the server behind where it is here. */
+function behindPostfix(relay = ''): NonNullable<ConfigInput['plugins']> {
+  const text = JSON.stringify(example.plugins)
+    .replaceAll('mail.internal:25', `127.0.0.1:${postfix.port}`)
+    .replace('"relay":{', `"relay":{${relay}`)
+  return JSON.parse(text) as NonNullable<ConfigInput['plugins']>
+}
+
 function gateway(change: Partial<ConfigInput> = {}): Promise<RunningPosthorn> {
-  const text = JSON.stringify(example.plugins).replaceAll('mail.internal:25', `127.0.0.1:${postfix.port}`)
-  const plugins = JSON.parse(text) as NonNullable<ConfigInput['plugins']>
-  return startPosthorn({ queue: { gather: 0, retry: ['1s'] }, plugins, ...change })
+  return startPosthorn({ queue: { gather: 0, retry: ['1s'] }, plugins: behindPostfix(), ...change })
+}
+
+/** What the guide tells to type: its shell blocks line by line, and every `posthorn …` in its text, each once. */
+function guideCommands(): string[] {
+  const text = readFileSync(join(import.meta.dirname, '../../docs/guide/gateway.md'), 'utf8')
+  const shell = Array.from(text.matchAll(/^ *```sh\n([\s\S]*?)^ *```$/gm), ([, lines = '']) => lines)
+  const found = shell.flatMap(lines => lines.trim().split(/\n\s*/))
+  for (const [, command = ''] of text.matchAll(/`(posthorn\s[^`]+)`/g)) found.push(command.replace(/\s+/g, ' '))
+  return [...new Set(found)]
 }
 
 function swaks(port: number | undefined, ...args: readonly string[]) {
@@ -45,10 +62,10 @@ describe.runIf(needs('postfix', 'dovecot', 'swaks', 'root'))('a gateway', () => 
       smtpd_authorized_xclient_hosts: '127.0.0.0/8',
       smtpd_relay_restrictions: 'reject_unauth_destination',
       smtpd_peername_lookup: 'no',
-      virtual_mailbox_domains: 'example.org, example.net',
+      virtual_mailbox_domains: 'example.org, example.net, elsewhere.example',
       virtual_transport: 'virtual',
       virtual_mailbox_base: join(box, '..'),
-      virtual_mailbox_maps: 'inline:{anna@example.org=box/, bob@example.org=box/}',
+      virtual_mailbox_maps: `inline:{${names.map(name => `${name}=box/`).join(', ')}}`,
       virtual_uid_maps: 'static:65534',
       virtual_gid_maps: 'static:65534',
     })
@@ -59,22 +76,60 @@ describe.runIf(needs('postfix', 'dovecot', 'swaks', 'root'))('a gateway', () => 
     rmSync(folder, { recursive: true, force: true })
   })
 
-  test('the commands of the guide: one arrives, the unknown and the stranger are refused', async () => {
-    await using server = await gateway()
-    const sent = await swaks(server.ports.mx, '--to', 'anna@example.org')
+  test('every command of the guide, as printed: one arrives, the unknown and the stranger are refused', async () => {
+    const commands = guideCommands()
+    const plugins = [
+      ...behindPostfix(),
+      { users: { users: { 'you@example.org': hash } } },
+      { use: 'relay', as: 'world', options: { to: `127.0.0.1:${postfix.port}`, tls: 'none' } },
+    ]
+    const listeners = { mx: { listen: '127.0.0.1:0' }, submission: { listen: '127.0.0.1:0' } } as const
+    await using server = await gateway({ listeners, plugins })
+    const path = join(import.meta.dirname, '../../node_modules/.bin') + delimiter + process.env.PATH
+    const env = { ...process.env, PATH: path, NODE_OPTIONS: '--conditions=@posthorn/source' }
+    const shell = (line: string, cwd = server.folder) => run('bash', ['-c', line], { cwd, env })
+    /** The next command of the guide that begins so; elsewhere it would be another port, and swaks would ask. */
+    const next = async (start: string, cwd?: string, more = '') => {
+      const at = commands.findIndex(line => line.startsWith(start))
+      const [line = ''] = commands.splice(at, at < 0 ? 0 : 1)
+      expect(line, start).not.toBe('')
+      const here = line
+        .replace('localhost:2525', `127.0.0.1:${server.ports.mx}`)
+        .replace('localhost:587', `127.0.0.1:${server.ports.submission}`)
+        .replace('<id>', id)
+      return shell(`${here}${more}`, cwd)
+    }
+    let id = ''
+    const made = mkdtempSync(join(folder, 'init-'))
+    for (const [command, more] of [
+      // It would ask for what is not said.
+      ['posthorn init', ' --yes --hostname mx.example.org --domain example.org'],
+      ['posthorn check', ''],
+    ] as const) {
+      const { code, out, err } = await next(command, made, more)
+      expect(code, out + err).toBe(0)
+    }
+
+    const sent = await next('swaks')
     expect(sent.code, sent.out + sent.err).toBe(0)
     await delivered(box, 1)
-    const unknown = await swaks(server.ports.mx, '--to', 'nobody-here@example.org', '--quit-after', 'RCPT')
-    expect(unknown.out).toContain('550 5.1.1')
-    const stranger = await swaks(server.ports.mx, '--to', 'you@elsewhere.test', '--quit-after', 'RCPT')
-    expect(stranger.out).toContain('550 5.7.1')
-    const id = /queued as (\w+)/.exec(sent.out)?.[1] as string
+    expect((await next('swaks')).out).toContain('550 5.1.1')
+    expect((await next('swaks')).out).toContain('550 5.7.1')
+    id = /queued as (\w+)/.exec(sent.out)?.[1] as string
     await until(
       async () => (await server.queue()).totals.messages === 0,
       () => server.log(),
     )
-    const { entries } = await server.trace(id)
-    expect(entries.find(({ stage }) => stage === 'deliver')).toMatchObject({ verdict: 'relayed' })
+    const listed = await next('posthorn queue list')
+    expect([listed.code, listed.out]).toEqual([0, expect.not.stringContaining(id)])
+    const explained = await next('posthorn explain')
+    expect(explained.out).toMatch(/deliver .*relayed/)
+    expect((await next('posthorn queue retry')).code).toBe(0)
+
+    const login = await next('swaks', undefined, ` --auth-password '${anna.password}'`)
+    expect(login.code, login.out + login.err).toBe(0)
+    expect((await delivered(box, 2)).some(text => headerOf(text).includes('with ESMTPSA'))).toBe(true)
+    expect(commands).toEqual([])
     rmSync(join(box, 'new'), { recursive: true })
   })
 
@@ -82,10 +137,7 @@ describe.runIf(needs('postfix', 'dovecot', 'swaks', 'root'))('a gateway', () => 
     timeout: 60_000,
   }, async () => {
     const count = 400
-    const text = JSON.stringify(example.plugins)
-      .replaceAll('mail.internal:25', `127.0.0.1:${postfix.port}`)
-      .replace('"relay":{', `"relay":{"connections":${connections},`)
-    await using server = await gateway({ plugins: JSON.parse(text) as NonNullable<ConfigInput['plugins']> })
+    await using server = await gateway({ plugins: behindPostfix(`"connections":${connections},`) })
     const client = createTransport({ host: '127.0.0.1', port: server.ports.mx ?? 0, pool: true, ignoreTLS: true })
     const envelope = { from: 'bob@client.test', to: 'anna@example.org' }
     const sending = Promise.all(
@@ -142,11 +194,9 @@ describe.runIf(needs('postfix', 'dovecot', 'swaks', 'root'))('a gateway', () => 
   })
 
   test('swaks with TLS and a log-in sends through it', async () => {
-    const text = JSON.stringify(example.plugins).replaceAll('mail.internal:25', `127.0.0.1:${postfix.port}`)
-    const plugins = JSON.parse(text) as NonNullable<ConfigInput['plugins']>
     await using server = await gateway({
       listeners: { submission: { listen: '127.0.0.1:0' } },
-      plugins: [...plugins, accounts],
+      plugins: [...behindPostfix(), accounts],
     })
     const login = ['--tls', '--auth-user', anna.user, '--auth-password', anna.password, '--from', anna.user]
     const sent = await swaks(server.ports.submission, ...login, '--to', 'bob@example.org')
