@@ -21,7 +21,7 @@ const who = `
 `
 
 /** A server behind that believes this machine, and a gateway to it that does too, so that the test can be anybody. */
-async function pair(forward: 'xclient' | 'proxy') {
+async function pair(forward: 'xclient' | 'proxy', by: 'relay' | 'passthrough' = 'relay') {
   const inner = await Rig.start(
     {
       listeners: { mx: { ...plain, proxy: forward === 'proxy' } },
@@ -35,7 +35,7 @@ async function pair(forward: 'xclient' | 'proxy') {
     trust: { xclient: ['127.0.0.0/8'] },
     plugins: [
       'storage-level',
-      { relay: { to: `127.0.0.1:${inner.port()}`, domains: ['example.test'], forward, connections: 2 } },
+      { [by]: { to: `127.0.0.1:${inner.port()}`, domains: ['example.test'], forward, connections: 2 } },
     ],
   })
   return {
@@ -58,8 +58,13 @@ const seen = (messages: readonly Buffer[]) =>
     .sort(([a = ''], [b = '']) => (a < b ? -1 : 1))
 
 describe('the server behind sees the client', () => {
-  test.each(['xclient', 'proxy'] as const)('by %s, each its own, over however many connections', async forward => {
-    await using servers = await pair(forward)
+  test.each([
+    ['xclient', 'relay'],
+    ['proxy', 'relay'],
+    ['xclient', 'passthrough'],
+    ['proxy', 'passthrough'],
+  ] as const)('by %s of %s, each its own, over however many connections', async (forward, by) => {
+    await using servers = await pair(forward, by)
     const { gateway, inner } = servers
     const ips = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '198.51.100.7']
     await Promise.all(

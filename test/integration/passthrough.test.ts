@@ -103,6 +103,54 @@ describe('the first recipient fixes the way', () => {
     expect([hop.count, other.count]).toEqual([1, 1])
   })
 
+  test('routes of the queue share a transaction; each server behind, and the queue, have one of their own', async () => {
+    await using east = await SmtpPeer.start()
+    await using west = await SmtpPeer.start()
+    await using hop = await SmtpPeer.start()
+    await using other = await SmtpPeer.start()
+    const route = (name: string, { address: to }: SmtpPeer) => ({ name, when: { recipient: name }, to, accept: true })
+    const passing = (as: string, { address: to }: SmtpPeer) => ({
+      use: 'passthrough',
+      as,
+      options: { to, domains: [`${as}.test`] },
+    })
+    await using rig = await Rig.start({
+      plugins: [
+        'storage-level',
+        passing('east', east),
+        passing('west', west),
+        { routes: { table: [route('one.test', hop), route('two.test', other)] } },
+      ],
+    })
+    const all = ['a@east.test', 'b@west.test', 'c@one.test', 'd@two.test']
+    for (const first of all) {
+      await using client = await greeted(rig)
+      const rest = all.filter(one => one !== first)
+      const queued = (address = '') => /one|two/.test(address)
+      await client.speak(`
+        C: MAIL FROM:<bob@client.test>
+        S: 250 2.1.0 *
+        C: RCPT TO:<${first}>
+        S: 250 *
+        ${rest.map(one => `C: RCPT TO:<${one}>\nS: ${queued(first) && queued(one) ? '250 2.1.5' : '452 4.5.3'} *`).join('\n')}
+        C: DATA
+        S: 354 *
+        C: 
+        C: x
+        C: .
+        S: 250 *
+      `)
+    }
+    await rig.empty()
+    const got = [east, west, hop, other].map(({ messages }) => messages.map(({ to }) => to))
+    expect(got).toEqual([
+      [['a@east.test']],
+      [['b@west.test']],
+      [['c@one.test'], ['c@one.test']],
+      [['d@two.test'], ['d@two.test']],
+    ])
+  })
+
   test('a first one that is refused fixes nothing', async () => {
     await using hop = await SmtpPeer.start({ on: { rcpt: '550 5.1.1 no' } })
     await using other = await SmtpPeer.start()

@@ -80,6 +80,38 @@ test('thousands of messages are queued, the table changes: all of them go by the
   expect(new Set(up.messages.map(({ from }) => from)).size).toBe(count)
 }, 120_000)
 
+test('another hop for what waits: all of it goes there by retry, but for what was pinned', async () => {
+  await using down = await SmtpPeer.start()
+  await using up = await SmtpPeer.start()
+  await down.stopListening()
+  const plugins = (peer: SmtpPeer) => [
+    'storage-level',
+    domains,
+    routes({ name: `to-${peer.port}`, to: peer.address }),
+    { use: 'relay', as: 'spare', options: { to: down.address } },
+  ]
+  await using rig = await Rig.start({ plugins: plugins(down) })
+  await using client = await greeted(rig)
+  const { operations } = rig.server.queue
+  const ids: string[] = []
+  for (const from of ['one', 'two', 'pinned']) {
+    ids.push(queueId(await send(client, `${from}@client.test`, 'anna@example.test')))
+  }
+  await until('the lane backs off', () => operations.lanes()[0]?.state === 'backing off')
+  const pinned = ids[2] as string
+  await operations.apply({ kind: 'reroute', to: { plugin: 'spare' } }, pinned)
+  await rig.reload({ plugins: plugins(up) })
+  await operations.applyAll({ kind: 'retry' }, {})
+  await up.received(2)
+  expect(up.messages.map(({ from }) => from).sort()).toEqual(['one@client.test', 'two@client.test'])
+  await until('the others are done', async () => (await operations.list({})).messages.length === 1)
+  expect((await operations.list({})).messages).toMatchObject([{ id: pinned, lane: `spare/${down.address}` }])
+  // Taken back, it goes as the table says.
+  await operations.apply({ kind: 'reroute' }, pinned)
+  await up.received(3)
+  await rig.empty()
+})
+
 test('explain shows the route that was chosen, the hop and its words; hold, reject and discard too', async () => {
   await using peer = await SmtpPeer.start()
   await using rig = await Rig.start({
