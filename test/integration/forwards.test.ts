@@ -1,7 +1,7 @@
 // A forward that fails elsewhere: our report goes back through the rewritten sender to whoever wrote the message.
 import { SmtpPeer } from '@posthorn/testing'
 import { expect, test } from 'vitest'
-import { greeted, Rig, send } from './rig.ts'
+import { greeted, Rig, send, until } from './rig.ts'
 
 test('the report of a forward that failed finds the sender through SRS', async () => {
   await using world = await SmtpPeer.start({
@@ -66,6 +66,7 @@ test.each([
     C: .
     S: 250 *
   `)
+  await world.received(2)
   await rig.empty()
   const reports = world.messages.filter(({ from }) => from === '')
   expect(reports.map(({ to }) => to)).toEqual([['bob@client.test']])
@@ -76,4 +77,35 @@ test.each([
   const copies = world.messages.filter(({ from }) => from !== '')
   expect(copies.flatMap(({ to }) => to).sort()).toEqual(members)
   expect(copies.flatMap(({ rcptLines }) => rcptLines).join()).not.toContain('SUCCESS')
+})
+
+test('the owner of a list hears which member failed, not where that member’s mail leads', async () => {
+  await using world = await SmtpPeer.start({
+    on: { rcpt: ({ line }) => (line.includes('<gone') ? '550 5.1.1 no such user' : undefined) },
+  })
+  await using rig = await Rig.start({
+    plugins: [
+      'storage-level',
+      {
+        aliases: {
+          domains: ['example.test'],
+          aliases: {
+            news: { to: ['anna@else.test', 'gone@else.test', 'carl'], list: 'owner@list.test' },
+            carl: 'gone-carl@home.test',
+          },
+        },
+      },
+      { relay: { to: world.address } },
+    ],
+  })
+  await using client = await greeted(rig)
+  await send(client, 'bob@client.test', 'news@example.test')
+  const reports = () => world.messages.filter(({ from }) => from === '')
+  const told = () =>
+    reports().flatMap(({ bytes }) =>
+      Array.from(String(bytes).matchAll(/^Final-Recipient: rfc822; (.*)\r$/gm), ([, who]) => who),
+    )
+  await until('both are told', () => told().length === 2)
+  expect(told().sort()).toEqual(['carl@example.test', 'gone@else.test'])
+  expect(reports().every(({ to }) => to[0] === 'owner@list.test')).toBe(true)
 })

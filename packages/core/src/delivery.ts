@@ -46,7 +46,7 @@ export interface LaneLimits {
 
 /** A target of a queued message, with what delivery needs to know of how it was addressed. */
 export interface DeliveryTarget extends Target {
-  /** The recipient as the client named it, where `resolve` made something else of it: an alias, a forward. */
+  /** The recipient as the client named it, where `resolve` made something else of it: an alias, a forward; of a list the member. */
   readonly original?: Mailbox
   /** Absent stays absent (RFC 3461 §5.2.1). */
   readonly notify?: readonly ('never' | 'success' | 'failure' | 'delay')[]

@@ -168,7 +168,8 @@ function acceptedTarget(recipient: RecipientRecord, target: TargetRecord, refuse
     address: target.address,
     state: target.state.toJSON(),
     ...propagated(recipient.params, recipient.targets.length, target.listFrom !== undefined),
-    ...(target.forwardedBy === undefined ? {} : { original: recipient.address }),
+    // Reports of a list go to its owner, who has to know whom to strike out.
+    ...(target.forwardedBy === undefined ? {} : { original: target.listMember ?? recipient.address }),
     ...(refused === undefined || refused === 'drop' ? {} : { ended: refused }),
   }
 }

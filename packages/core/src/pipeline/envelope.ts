@@ -12,6 +12,8 @@ export interface TargetRecord {
   readonly forwardedBy?: Mailbox
   /** The list's own reverse-path (RFC 5321 §3.9.2), where `resolve` said that it is one. */
   readonly listFrom?: Mailbox
+  /** The address in that list which led here. */
+  readonly listMember?: Mailbox
 }
 
 export interface RecipientRecord {

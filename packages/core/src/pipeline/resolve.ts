@@ -35,14 +35,17 @@ export async function resolveRecipient(
     depth: number
     by: Mailbox | undefined
     list: Mailbox | undefined
+    member: Mailbox | undefined
     answer?: Resolution
   }
-  const steps: Step[] = [{ address: recipient, depth: 0, by: undefined, list: undefined, answer: first }]
+  const steps: Step[] = [
+    { address: recipient, depth: 0, by: undefined, list: undefined, member: undefined, answer: first },
+  ]
   for (let step = steps.shift(); step !== undefined; step = steps.shift()) {
     const answer = step.depth === 0 ? step.answer : await ask(step.address)
     if (answer !== undefined && 'kind' in answer) return { refused: refusalReply(answer) }
     if (answer === undefined) {
-      targets.push(target(tx, step.address, step.by, step.list))
+      targets.push(target(tx, step.address, step.by, step.list, step.member))
       continue
     }
     if (step.depth === maxDepth || targets.length + steps.length + answer.to.length > maxTargets) {
@@ -50,12 +53,13 @@ export async function resolveRecipient(
     }
     const list = answer.list?.from ?? step.list
     for (const address of answer.to) {
+      const member = answer.list === undefined ? step.member : address
       const key = addressKey(address)
       // An address that resolves to itself and others (a copy kept) is a target; met again, it ends the branch.
-      if (key === addressKey(step.address)) targets.push(target(tx, address, step.by, list))
+      if (key === addressKey(step.address)) targets.push(target(tx, address, step.by, list, member))
       else if (!seen.has(key)) {
         seen.add(key)
-        steps.push({ address, depth: step.depth + 1, by: step.address, list })
+        steps.push({ address, depth: step.depth + 1, by: step.address, list, member })
       }
     }
   }
@@ -67,6 +71,7 @@ function target(
   address: Mailbox,
   forwardedBy: Mailbox | undefined,
   listFrom: Mailbox | undefined,
+  listMember: Mailbox | undefined,
 ): TargetRecord {
   return {
     id: tx.envelope.nextId(),
@@ -74,12 +79,13 @@ function target(
     state: newStateStore(),
     ...(forwardedBy === undefined ? {} : { forwardedBy }),
     ...(listFrom === undefined ? {} : { listFrom }),
+    ...(listMember === undefined ? {} : { listMember }),
   }
 }
 
 /** A recipient that nobody resolved is its own target. */
 export function ownTarget(tx: TransactionCore, address: Mailbox): TargetRecord {
-  return target(tx, address, undefined, undefined)
+  return target(tx, address, undefined, undefined, undefined)
 }
 
 /**

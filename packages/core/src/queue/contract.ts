@@ -26,7 +26,7 @@ export type Ended = Defer | Reject | Extract<Outcome, { readonly kind: 'delivere
 export interface AcceptedTarget {
   readonly id: string
   readonly address: Mailbox
-  /** The recipient as the client named it, where `resolve` made something else of it. */
+  /** The recipient as the client named it, where `resolve` made something else of it; of a list the member. */
   readonly original?: Mailbox
   readonly notify?: DeliveryTarget['notify']
   readonly orcpt?: string

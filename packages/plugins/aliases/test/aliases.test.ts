@@ -149,7 +149,7 @@ describe('reports (RFC 3461 §5.2.7)', () => {
     const all = variants.flatMap(v => v.targets.map(t => ({ from: v.from?.raw, ...t })))
     const of = (raw: string, original: string) =>
       all.filter(t => t.address.raw === raw && t.original?.raw === original).map(t => [t.from, t.notify, t.orcpt])
-    expect(of('dora@else.test', 'news@example.test')).toEqual([['news-owner@example.test', undefined, undefined]])
+    expect(of('dora@else.test', 'dora@else.test')).toEqual([['news-owner@example.test', undefined, undefined]])
     expect(of('dora@else.test', 'team@example.test').map(([, ...rest]) => rest)).toEqual([
       [['success', 'failure'], 'rfc822;x@y.test'],
     ])
