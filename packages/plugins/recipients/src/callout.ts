@@ -2,13 +2,13 @@
 // cannot be asked, old answers count, and then the operator's choice.
 import { randomBytes } from 'node:crypto'
 import type { Call, Mailbox, RemoteReply } from '@posthorn/core'
-import { HopMemory, hopKey, type NextHop, Probe, SmtpFailure, type SmtpPool } from '@posthorn/core/client'
+import { endpointName, HopMemory, hopKey, type NextHop, Probe, SmtpFailure, type SmtpPool } from '@posthorn/core/client'
 import type { Cache } from './cache.ts'
 
-/** `unknown`: it cannot be asked, or did not say. `refused`: in its own words, for another reason than that it is not there. */
+/** `unknown`: it cannot be asked, not by this sender (`unasked`), or did not say. `refused`: in its own words, for another reason than that it is not there. */
 export type Answer =
   | { readonly kind: 'exists' | 'absent'; readonly reason: string }
-  | { readonly kind: 'unknown'; readonly reason: string }
+  | { readonly kind: 'unknown'; readonly reason: string; readonly unasked?: true }
   | { readonly kind: 'refused'; readonly reply: RemoteReply }
 
 export interface CalloutParts {
@@ -69,6 +69,13 @@ export class Callout {
     for (const hop of this.#memory.order(hops(hostname), hopKey, call.now())) {
       try {
         const answer = await this.#at(hop, key, address, call, probeAll)
+        if (answer.kind === 'unknown' && answer.unasked) {
+          // Every question would end so: another one may take it, and the operator has to know.
+          why = answer.reason
+          this.#memory.failed(hopKey(hop), call.now())
+          call.log.warn({ hop: endpointName(hop.endpoint) }, `call-out: MAIL FROM:<> is refused: ${why}`)
+          continue
+        }
         this.#memory.worked(hopKey(hop))
         this.#down = undefined
         return answer
@@ -121,7 +128,8 @@ function judged(reply: RemoteReply): Answer {
   const reason = `${code} ${enhanced ?? ''} ${lines[0] ?? ''}`.replace(/\s+/g, ' ').trim()
   if (code < 300) return { kind: 'exists', reason }
   // Who refuses the null reverse-path says nothing of the recipient.
-  if (phase === 'mail' || code < 500) return { kind: 'unknown', reason }
+  if (phase === 'mail') return { kind: 'unknown', reason, unasked: true }
+  if (code < 500) return { kind: 'unknown', reason }
   const absent =
     enhanced === undefined ? code === 550 || code === 551 || code === 553 : /^5\.1\.[12346]$|^5\.0\.0$/.test(enhanced)
   return absent ? { kind: 'absent', reason } : { kind: 'refused', reply }

@@ -193,6 +193,22 @@ describe('a call-out', () => {
     expect(dead.connections).toBe(2)
   })
 
+  it('goes to the second where the first takes no question, and says so in the log, not for each recipient', async () => {
+    await using full = await SmtpPeer.start({ on: { mail: '452 4.3.1 disk full' } })
+    await using peer = await SmtpPeer.start({ on: has('anna') })
+    await using h = await harness([recipients], {
+      options: [{ domains, callout: { to: [full.address, peer.address] } }],
+    })
+    expect(await code(h, 'anna@example.test')).toBe('ok')
+    expect(await code(h, 'eve@example.test')).toBe('550 5.1.1')
+    expect(asked(full, 'MAIL')).toHaveLength(1)
+    await using proud = await SmtpPeer.start({ on: { mail: '550 5.7.1 no bounces' } })
+    await using alone = await start(proud)
+    for (const to of ['a', 'b', 'c']) expect(await code(alone, `${to}@example.test`)).toBe('451 4.4.1')
+    const warned = alone.log.filter(({ level }) => level === 'warn').map(({ message }) => message)
+    expect(warned).toEqual(['call-out: MAIL FROM:<> is refused: 550 5.7.1 no bounces'])
+  })
+
   it('finds out that a domain takes everybody, says so once, and asks no more', async () => {
     await using peer = await SmtpPeer.start()
     await using h = await start(peer)
