@@ -7,6 +7,7 @@ import {
   domainPattern,
   fitsPattern,
   type Id,
+  isRouted,
   type Outcome,
   type PassedOn,
   type Recipient,
@@ -40,6 +41,10 @@ const schema = z
       .transform(to => (typeof to === 'string' ? [to] : to))
       .describe('The server behind, `host:port` or `unix:/path`; of several, the first that works'),
     domains: z.array(domainPattern()).min(1).describe('Recipient domains that pass through'),
+    routedLocalParts: z
+      .boolean()
+      .default(false)
+      .describe('Pass local parts with %, ! or @ in them too, which the server behind may take for a route elsewhere'),
     ...hopShape,
     ...laneShape,
     ...keepShape,
@@ -77,7 +82,8 @@ export default definePlugin({
     const memory = new HopMemory()
     const held = new HeldTransactions(pool, memory)
     const fits = ({ address }: Pick<Target, 'address'>) => fitsPattern(address.domain, ours)
-    const passes = ({ targets }: Recipient) => targets.length > 0 && targets.every(fits)
+    const mayPass = (target: Target) => fits(target) && (options.routedLocalParts || !isRouted(target.address))
+    const passes = ({ targets }: Recipient) => targets.length > 0 && targets.every(mayPass)
     const lane = list[0] as string
 
     /** What a client's recipient asks for must be what the transaction's first one got. */

@@ -6,6 +6,7 @@ import {
   domainPattern,
   duration,
   fitsPattern,
+  isRouted,
   path,
   type Recipient,
   reject,
@@ -124,6 +125,8 @@ export default definePlugin({
         async handler(tx, to, call) {
           for (const target of to.targets) {
             if (!judged(target) || known.has(target.address)) continue
+            // The server behind may say yes because it would send it on: for us, whom it trusts.
+            if (isRouted(target.address)) return absent(`${target.address.raw} may be a route, and is not in the list`)
             const said = verdict(await asking.ask(target.address, tx.session.local.hostname, call))
             if (said !== undefined) return said
           }

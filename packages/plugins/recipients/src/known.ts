@@ -1,6 +1,6 @@
 // Recipients that are written down: addresses and local parts, in the configuration or in files, and patterns.
 import { readFileSync, statSync } from 'node:fs'
-import { type Mailbox, PosthornError } from '@posthorn/core'
+import { isRouted, type Mailbox, PosthornError } from '@posthorn/core'
 import { formatAddress, isMalformed, parseAddress } from '@posthorn/mail'
 
 const maxSize = 64 * 2 ** 20
@@ -34,6 +34,8 @@ export class KnownRecipients {
   has({ local, domain }: Mailbox): boolean {
     const name = local.toLowerCase()
     if (this.#entries.has(`${name}@${domain}`) || this.#entries.has(name)) return true
+    // What is listed is meant; a pattern like `.*` hardly is.
+    if (isRouted({ local })) return false
     const address = `${name}@${domain}`
     return this.#patterns.some(pattern => pattern.test(address))
   }

@@ -1,6 +1,6 @@
 // Delivers to a named next hop by SMTP or LMTP: the way of a gateway to the servers behind it, and of a small server
 // to its provider. The dialogue, its connections and fail-over are core's client; here is who goes there.
-import { definePlugin, fitsPattern, type Outcome, type Target } from '@posthorn/core'
+import { definePlugin, fitsPattern, isRouted, type Outcome, type Target } from '@posthorn/core'
 import {
   endpointName,
   HopMemory,
@@ -12,9 +12,6 @@ import {
   sendThrough,
 } from '@posthorn/core/client'
 import { schema } from './options.ts'
-
-// What a next hop may read as "send it on to there": a%b@c, b!a, a@b in quotes. An open relay by the back door.
-const routed = /[%!@]/
 
 const nowhere = (): Outcome => ({
   kind: 'defer',
@@ -42,8 +39,7 @@ export default definePlugin({
     const lane = first === undefined ? ctx.name : endpointName(first.endpoint)
     const ours = domains === '*' ? undefined : new Set(domains)
     const takes = (domain: string) => ours === undefined || fitsPattern(domain, ours)
-    const fits = ({ address }: Target) =>
-      takes(address.domain) && (options.routedLocalParts || !routed.test(address.local))
+    const fits = ({ address }: Target) => takes(address.domain) && (options.routedLocalParts || !isRouted(address))
 
     return {
       rcpt(_tx, to) {

@@ -1,6 +1,6 @@
 // Who may send to anywhere, by network, log-in or certificate, and as whom; and what others may not: addresses that the
 // next server may take for a route, and header fields that only we write.
-import { definePlugin, type Mailbox, Networks, path, reject, type Session } from '@posthorn/core'
+import { definePlugin, isRouted, type Mailbox, Networks, path, reject, type Session } from '@posthorn/core'
 import * as z from 'zod'
 import { Senders } from './senders.ts'
 
@@ -52,9 +52,6 @@ const schema = z.strictObject({
     .describe('Header fields that come from outside and only we may write: names, or those of one authserv-id'),
 })
 
-/** What a server behind may read as "send it on to there": a%b@c, b!a@c, "a@b"@c, @b:a@c. */
-const routed = /[%!@]/
-
 export default definePlugin({
   name: 'relaying',
   schema,
@@ -80,7 +77,8 @@ export default definePlugin({
       if (!peer.authorized) return false
       return certificates.authorized || [peer.subject, ...peer.names].some(text => names.has(text.toLowerCase()))
     }
-    const isRoute = ({ local, raw }: Mailbox) => routed.test(local) || raw.startsWith('@')
+    // Also a source route, @b:a@c.
+    const isRoute = (address: Mailbox) => isRouted(address) || address.raw.startsWith('@')
 
     return {
       mail(tx, from) {

@@ -5,6 +5,7 @@ import {
   type Discard,
   definePlugin,
   type Hold,
+  isRouted,
   type Outcome,
   type Reject,
   type Route,
@@ -17,9 +18,6 @@ import {
 import { HopMemory, placeKey, poolKey, SmtpPool, sendThrough } from '@posthorn/core/client'
 import { destinationOf } from './destination.ts'
 import { type Rule, schema } from './options.ts'
-
-// What a next hop may read as "send it on to there": a%b@c, b!a, a@b in quotes. An open relay by the back door.
-const routed = /[%!@]/
 
 type Answer = Route | Defer | Reject | Discard | Hold | undefined
 
@@ -60,7 +58,7 @@ export default definePlugin({
     const rules = new Rules<Answer>(table.map(rule => [rule.when, answerOf(rule)] as const))
     const accepted = new Set(table.flatMap(({ accept, when }) => (accept ? [...(when.recipients ?? [])] : [])))
     const fits = ({ address }: Target) =>
-      selectsRecipient({ recipients: accepted }, address) && (routedLocalParts || !routed.test(address.local))
+      selectsRecipient({ recipients: accepted }, address) && (routedLocalParts || !isRouted(address))
 
     const refused = (target: Target, { from, session }: Transaction) => {
       const answer = rules.early(target, { from, origin: session })
