@@ -73,6 +73,8 @@ export type Outcome =
       /** Text of the report's human part, for rejections that explain themselves. */
       readonly dsnText?: string
       readonly noReport?: true
+      /** The peer may have the message all the same: it may arrive twice. */
+      readonly unknown?: true
       /** The hop that it is about, for log and trace: `mx1.example.org[192.0.2.1]:25`. */
       readonly via?: string
     })

@@ -86,6 +86,10 @@ export interface TraceEntry {
   /** Of a delivery: the lane, as the route chose it, and the hop. */
   readonly lane?: string
   readonly via?: string
+  /** What it came to for the recipient: a deferral may be the last one. */
+  readonly fate?: 'delivered' | 'deferred' | 'failed' | 'held' | 'dropped'
+  /** The next hop may have the message all the same: the connection ended behind the final dot. */
+  readonly unknown?: true
   readonly edits?: readonly string[]
   /** Equal entries of many recipients, folded. */
   readonly count?: number

@@ -34,6 +34,8 @@ export function tell(desk: Desk, block: Block, { fates }: Settled, told: Told): 
       stage: 'deliver',
       ...(told.plugin !== undefined && { plugin: told.plugin }),
       verdict,
+      fate,
+      ...(outcome.kind === 'defer' && outcome.unknown && { unknown: outcome.unknown }),
       ...(reason !== undefined && { reason }),
       ms: told.ms,
       recipient: recipient.to.raw,

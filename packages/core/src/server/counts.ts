@@ -6,6 +6,14 @@ import type { TraceEntry } from '../queue/contract.ts'
 
 const seconds = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30]
 
+const kinds = {
+  delivered: 'delivered',
+  deferred: 'retried',
+  failed: 'bounced',
+  held: 'held',
+  dropped: 'dropped',
+} as const
+
 export interface Counts {
   hook(settled: Settled): void
   /** A trace on its way to the store: transactions' ends and delivery outcomes are counted from it. */
@@ -21,7 +29,11 @@ export function countsOn(meter: Meter): Counts {
   const answered = meter.counter('posthorn_transactions_total', 'Mail transactions by the class of their reply', [
     'class',
   ])
-  const outcomes = meter.counter('posthorn_outcomes_total', 'Delivery outcomes of recipients', ['outcome'])
+  const outcomes = meter.counter(
+    'posthorn_outcomes_total',
+    'Delivery outcomes of recipients; unknown: those of retried that the next hop may have all the same',
+    ['outcome'],
+  )
   const lag = monitorEventLoopDelay({ resolution: 20 })
   lag.enable()
   meter.gauge('posthorn_event_loop_delay_p99_seconds', 'Event-loop delay since the last scrape', [], () => {
@@ -29,7 +41,7 @@ export function countsOn(meter: Meter): Counts {
     lag.reset()
     return [{ labels: [], value }]
   })
-  const totals = { accepted: 0, deferred: 0, refused: 0, delivered: 0, retried: 0, bounced: 0 }
+  const totals = { accepted: 0, deferred: 0, refused: 0, delivered: 0, retried: 0, bounced: 0, held: 0, dropped: 0 }
   return {
     hook({ entry, value, fault, skipped, ms }) {
       hooks([entry.stage, entry.plugin], ms / 1000)
@@ -39,19 +51,16 @@ export function countsOn(meter: Meter): Counts {
       verdicts([entry.stage, entry.plugin, verdict])
     },
     traced(entries) {
-      for (const { stage, verdict, count = 1 } of entries) {
+      for (const { stage, verdict, fate, unknown, count = 1 } of entries) {
         if (stage === 'answered') {
           const kind = verdict.startsWith('2') ? 'accepted' : verdict.startsWith('4') ? 'deferred' : 'refused'
           totals[kind] += count
           answered([kind])
-        } else if (stage === 'deliver') {
-          const kind = /^(delivered|relayed|expanded)/.test(verdict)
-            ? 'delivered'
-            : verdict.startsWith('defer')
-              ? 'retried'
-              : 'bounced'
+        } else if (stage === 'deliver' && fate !== undefined) {
+          const kind = kinds[fate]
           totals[kind] += count
           outcomes([kind], count)
+          if (unknown) outcomes(['unknown'], count)
         }
       }
     },

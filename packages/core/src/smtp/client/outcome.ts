@@ -53,6 +53,7 @@ export function outcomeOfFailure(failure: SmtpFailure): Extract<Outcome, { reado
     reason: `${kind} at ${phase}: ${plainText(failure.message)}${unknown}`,
     cause: failure,
     scope: early && kind !== 'aborted' ? 'lane' : 'message',
+    ...(failure.unknown ? { unknown: true } : {}),
     ...(reply === undefined ? {} : { remote: reply }),
   }
 }
