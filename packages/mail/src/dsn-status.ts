@@ -1,7 +1,8 @@
 // The second part of a report, for programs: fields about the message, then about each recipient (RFC 3464 §2).
+import { isIP, isIPv4 } from 'node:net'
 import { formatAddress, type Mailbox, needsSmtputf8 } from './address.ts'
 import { formatDate } from './date.ts'
-import { isAscii } from './domain.ts'
+import { canonicalDomain, isAscii } from './domain.ts'
 import type { Report, ReportedRecipient } from './dsn.ts'
 import { foldField } from './field.ts'
 import type { RemoteReply } from './reply.ts'
@@ -17,7 +18,8 @@ export function formatStatus(report: Report, recipients: readonly ReportedRecipi
   let out = ''
   if (report.envid !== undefined) out += field('Original-Envelope-Id', report.envid)
   out += field('Reporting-MTA', `dns; ${report.reportingMta}`)
-  if (report.receivedFrom !== undefined) out += field('Received-From-MTA', `dns; ${report.receivedFrom}`)
+  const client = receivedFrom(report)
+  if (client !== undefined) out += field('Received-From-MTA', `dns; ${client}`)
   out += field('Arrival-Date', formatDate(report.arrival))
   for (const recipient of recipients) {
     out += '\r\n'
@@ -27,7 +29,7 @@ export function formatStatus(report: Report, recipients: readonly ReportedRecipi
     out += field('Status', statusCode(recipient))
     const { remote, diagnostic } = recipient
     if (remote) {
-      out += field('Remote-MTA', `dns; ${remote.host}`)
+      out += field('Remote-MTA', `dns; ${mta(remote.host)}`)
       out += field('Diagnostic-Code', `smtp; ${replyText(remote)}`)
     } else if (diagnostic !== undefined) out += field('Diagnostic-Code', `x-posthorn; ${diagnostic}`)
     if (recipient.lastAttempt !== undefined) out += field('Last-Attempt-Date', formatDate(recipient.lastAttempt))
@@ -38,6 +40,21 @@ export function formatStatus(report: Report, recipients: readonly ReportedRecipi
     }
   }
   return out
+}
+
+/** RFC 3464 §2.2.4: the name that the client gave, and its address in a comment. */
+function receivedFrom({ receivedFrom: name, receivedFromIp: ip }: Report): string | undefined {
+  const literal = ip === undefined ? undefined : mta(ip)
+  if (name === undefined) return literal
+  const said = mta(name)
+  return literal === undefined || literal === said ? said : `${said} (${literal})`
+}
+
+/** RFC 3461 §9.3: a domain name, or an address literal. Nothing that opens a comment or a quote comes through. */
+function mta(host: string): string {
+  if (isIP(host) !== 0) return isIPv4(host) ? `[${host}]` : `[IPv6:${host}]`
+  const plain = isAscii(host) ? host : (canonicalDomain(host) ?? host)
+  return plain.slice(0, 255).replace(/[^A-Za-z0-9._:[\]-]/g, '?') || 'unknown'
 }
 
 /** The peer's reply on one line, its codes once. */

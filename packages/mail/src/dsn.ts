@@ -48,6 +48,8 @@ export interface Report {
   readonly arrival: number
   /** What the client that brought it called itself. */
   readonly receivedFrom?: string
+  /** And the address it came from. */
+  readonly receivedFromIp?: string
   /** Decoded, as {@link MailParams} keeps it. */
   readonly envid?: string
   /** At least one. The first 100 are reported, the others counted. */
@@ -92,17 +94,24 @@ export function formatReport(report: Report): FormattedReport {
     part(original.type, original.encoding, original.whole ? 'Your message' : 'Header of your message', original.bytes),
   ]
   const boundary = boundaryFor(parts)
-  const chunks: Uint8Array[] = [Buffer.from(header(report, shown, boundary, utf8))]
+  const eightBit = !statusIsAscii || original.encoding === '8bit'
+  const chunks: Uint8Array[] = [Buffer.from(header(report, shown, boundary, utf8, eightBit))]
   for (const one of parts) chunks.push(Buffer.from(`--${boundary}\r\n`), one, Buffer.from('\r\n'))
   chunks.push(Buffer.from(`--${boundary}--\r\n`))
   return {
     bytes: Buffer.concat(chunks),
     smtputf8: needsSmtputf8(report.to) || (original.type.startsWith('message/global') && original.encoding === '8bit'),
-    eightBit: needsSmtputf8(report.to) || !statusIsAscii || original.encoding === '8bit',
+    eightBit: eightBit || needsSmtputf8(report.to),
   }
 }
 
-function header(report: Report, shown: readonly ReportedRecipient[], boundary: string, utf8: boolean): string {
+function header(
+  report: Report,
+  shown: readonly ReportedRecipient[],
+  boundary: string,
+  utf8: boolean,
+  eightBit: boolean,
+): string {
   const host = hostName(report.reportingMta)
   const reference = messageId(report.original.bytes)
   return [
@@ -115,7 +124,9 @@ function header(report: Report, shown: readonly ReportedRecipient[], boundary: s
     // RFC 3834 §3.1.7: nobody answers this automatically.
     foldField('Auto-Submitted', 'auto-replied'),
     foldField('MIME-Version', '1.0'),
-    `Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="${boundary}"\r\n\r\n`,
+    `Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="${boundary}"\r\n`,
+    // RFC 2045 §6.4: what is around parts of 8 bits says so too.
+    eightBit ? 'Content-Transfer-Encoding: 8bit\r\n\r\n' : '\r\n',
   ].join('')
 }
 

@@ -146,6 +146,21 @@ describe('a report of failure', () => {
     ])
   })
 
+  test('names of servers: an address is a literal, and nothing of a name opens a comment (RFC 3461 §9.3)', () => {
+    const status = (change: Partial<Report>) => new Map(open(report(change)).status.flat())
+    const from = (receivedFrom: string | undefined, receivedFromIp?: string) =>
+      status({ ...(receivedFrom && { receivedFrom }), ...(receivedFromIp && { receivedFromIp }) }).get(
+        'received-from-mta',
+      )
+    expect(from('client.test', '192.0.2.1')).toBe('dns; client.test ([192.0.2.1])')
+    expect(from('[192.0.2.1]', '192.0.2.1')).toBe('dns; [192.0.2.1]')
+    expect(from(undefined, '2001:db8::1')).toBe('dns; [IPv6:2001:db8::1]')
+    expect(from('a(b" c', '192.0.2.1')).toBe('dns; a?b??c ([192.0.2.1])')
+    expect(from('zürich.test')).toBe('dns; xn--zrich-kva.test')
+    const remote = { ...noSuchUser, host: '192.0.2.7' }
+    expect(status({ recipients: [{ ...bob, remote }] }).get('remote-mta')).toBe('dns; [192.0.2.7]')
+  })
+
   test('for people: what happened, what was said, what to do', () => {
     const text = open(report({ recipients: [{ ...bob, logId: '01J' }] })).parts[0]?.text
     expect(text?.replace(/\r\n/g, '\n')).toBe(`This is the mail system at mx.example.
@@ -236,6 +251,16 @@ describe('the original', () => {
     const { parts, made } = open(report({ original: { bytes: Buffer.from('A: b\r\n\r\nü\r\n'), what: 'full' } }))
     expect(parts[2]).toMatchObject({ type: 'message/rfc822', encoding: '8bit', text: 'A: b\r\n\r\nü\r\n' })
     expect(made).toMatchObject({ smtputf8: false, eightBit: true })
+  })
+
+  test('what is around 8-bit parts says so (RFC 2045 §6.4)', () => {
+    const around = (text: string) =>
+      fieldValues(
+        open(report({ original: { bytes: Buffer.from(text), what: 'full' } })).header,
+        'content-transfer-encoding',
+      )
+    expect(around('A: b\r\n\r\nü\r\n')).toEqual(['8bit'])
+    expect(around('A: b\r\n\r\nu\r\n')).toEqual([])
   })
 
   test('UTF-8 in its header: message/global for a sender that can take it (RFC 6533 §4.2)', () => {
@@ -362,6 +387,7 @@ test('property: hostile text changes nothing of the structure', () => {
           'auto-submitted',
           'mime-version',
           'content-type',
+          ...(made.parts.some(({ encoding }) => encoding === '8bit') ? ['content-transfer-encoding'] : []),
         ])
         expect(made.status.map(block => block.filter(([name]) => name === 'action').map(([, value]) => value))).toEqual(
           [[], ['failed'], ['delayed']],

@@ -50,6 +50,7 @@ export async function writeReport(draft: ReportDraft): Promise<FormattedReport> 
     date: draft.now,
     arrival: record.received,
     ...(client !== undefined && { receivedFrom: client }),
+    ...(origin.client !== undefined && { receivedFromIp: origin.client.ip }),
     ...(params.envid !== undefined && { envid: params.envid }),
     recipients: told.slice(0, maxReported).map(one => reported(one, record)),
     more: draft.more + Math.max(0, told.length - maxReported),

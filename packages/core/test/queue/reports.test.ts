@@ -79,7 +79,7 @@ describe('reports', () => {
           expect(message).toMatchObject({
             'Original-Envelope-Id': 'QQ314159',
             'Reporting-MTA': 'dns; mail.example.test',
-            'Received-From-MTA': 'dns; client.test',
+            'Received-From-MTA': 'dns; client.test ([192.0.2.1])',
           })
           expect(message?.['Arrival-Date']).toMatch(/^Mon, 0?5 Jan 2026 09:00:00 \+0000$/)
           expect(recipient).toMatchObject({
