@@ -3,7 +3,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import type { ConfigInput, Log } from '@posthorn/core'
+import type { Clock, ConfigInput, Log } from '@posthorn/core'
 import {
   ControlClient,
   type FollowEnd,
@@ -28,6 +28,8 @@ export interface RigOptions {
   readonly files?: Readonly<Record<string, string>>
   /** A folder that was a rig's before, so that its data is found again. */
   readonly folder?: string
+  /** For what takes hours; the sockets keep the machine's own time. */
+  readonly clock?: Clock
 }
 
 export interface LogLine {
@@ -52,16 +54,18 @@ export class Rig {
   config: RigConfig
   #server: Posthorn | undefined
   #control: ControlClient | undefined
+  readonly #clock: Clock | undefined
 
-  private constructor(folder: string, config: RigConfig) {
+  private constructor(folder: string, config: RigConfig, clock?: Clock) {
     this.folder = folder
     this.config = config
+    this.#clock = clock
   }
 
   /** Removes the folder where the server cannot start. */
   static async start(config: RigConfig, options: RigOptions = {}): Promise<Rig> {
     const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'rig-')))
-    const rig = new Rig(folder, config)
+    const rig = new Rig(folder, config, options.clock)
     try {
       await rig.write(options.files ?? {})
       await rig.boot()
@@ -90,7 +94,11 @@ export class Rig {
 
   /** Starts again on the same data, after `stop`. */
   async boot(): Promise<void> {
-    this.#server = await Posthorn.start({ load: () => this.#load(), log: this.#logger() })
+    this.#server = await Posthorn.start({
+      load: () => this.#load(),
+      log: this.#logger(),
+      ...(this.#clock !== undefined && { clock: this.#clock }),
+    })
   }
 
   /** Ends the server and keeps its data. */
