@@ -133,26 +133,26 @@ async function loadPlugin(
   // What TypeScript makes of `export default` in CommonJS.
   const plugin = isPlugin(value) ? value : (value as { default?: unknown } | undefined)?.default
   if (!isPlugin(plugin)) {
-    throw new PosthornError(
-      'POSTHORN_PLUGIN_BROKEN',
-      `${file} is not a plugin: its default export has no name, schema and setup`,
-      {
-        fix: 'End it with `export default definePlugin({ … })`.',
-      },
-    )
+    throw new PosthornError('POSTHORN_PLUGIN_BROKEN', `${file} is not a plugin: ${lacks(plugin ?? value)}`, {
+      fix: 'End it with `export default definePlugin({ name, schema, setup })`; a schema without options is `z.strictObject({})`.',
+    })
   }
   return { plugin, from: file }
 }
 
-function isPlugin(value: unknown): value is AnyPlugin {
-  if (typeof value !== 'object' || value === null) return false
+const isPlugin = (value: unknown): value is AnyPlugin => lacks(value) === undefined
+
+/** What keeps it from being a plugin. */
+function lacks(value: unknown): string | undefined {
+  if (value === undefined) return 'it has no default export'
+  if (typeof value !== 'object' || value === null) return `its default export is a ${typeof value}`
   const { name, schema, setup } = value as Partial<AnyPlugin>
-  return (
-    typeof name === 'string' &&
-    name !== '' &&
-    typeof setup === 'function' &&
-    typeof schema?.['~standard']?.validate === 'function'
-  )
+  const missing = [
+    typeof name === 'string' && name !== '' ? undefined : 'name',
+    typeof schema?.['~standard']?.validate === 'function' ? undefined : 'schema',
+    typeof setup === 'function' ? undefined : 'setup',
+  ].filter(one => one !== undefined)
+  return missing.length === 0 ? undefined : `its default export has no ${missing.join(', ')}`
 }
 
 /** A plugin whose schema reads relative paths and secrets from the config's folder, whoever validates with it, whenever. */

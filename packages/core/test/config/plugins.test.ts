@@ -146,6 +146,8 @@ describe('resolution', () => {
         './number.mjs',
         './unbuilt',
         './fn.mjs',
+        './half.mjs',
+        './named.mjs',
         './late.mjs',
       ]),
       'throws.mjs': 'throw new TypeError("boom\\nand more")',
@@ -153,15 +155,19 @@ describe('resolution', () => {
       'number.mjs': 'export default 5',
       'unbuilt/package.json': '{"exports":"./dist/index.js"}',
       'fn.mjs': 'export default () => ({})',
+      'half.mjs': 'export default { name: "half", setup: () => ({}) }',
+      'named.mjs': 'export const plugin = { name: "half", setup: () => ({}) }',
       'late.mjs': 'import "./none.mjs"; export default 1',
     })
     const said = await complaints(folder, loadConfig({ cwd: folder }))
     expect(said.map(line => line.replace(/^.*? \| /, '').replace(/ \| .*/, ''))).toEqual([
       'the plugin "./throws.mjs" failed to load: boom',
       expect.stringContaining('the plugin "./syntax.mjs" failed to load:'),
-      'number.mjs is not a plugin: its default export has no name, schema and setup',
+      'number.mjs is not a plugin: its default export is a number',
       'the package ./unbuilt in unbuilt has no code to import',
-      'fn.mjs is not a plugin: its default export has no name, schema and setup',
+      'fn.mjs is not a plugin: its default export is a function',
+      'half.mjs is not a plugin: its default export has no schema',
+      'named.mjs is not a plugin: it has no default export',
       expect.stringContaining('the plugin "./late.mjs" failed to load:'),
     ])
   })

@@ -91,7 +91,7 @@ plugins:
       'posthorn.config.yaml:6 listeners.mx.limits.recipients | expected a number, found "many"',
       'posthorn.config.yaml:10 queue.retry[1] | expected a duration like 5m, 1h30m or 4d (or a number of milliseconds), found "soon"',
       'posthorn.config.yaml:12 drian | unknown option "drian" | Did you mean "drain"?',
-      'posthorn.config.yaml:14 plugins[0] | mine.mjs is not a plugin: its default export has no name, schema and setup | End it with `export default definePlugin({ … })`.',
+      'posthorn.config.yaml:14 plugins[0] | mine.mjs is not a plugin: its default export is a number | End it with `export default definePlugin({ name, schema, setup })`; a schema without options is `z.strictObject({})`.',
       'posthorn.config.yaml:16 plugins[1].on[1] | expected one of "mx", "submission", "lmtp", "access", "internal", found "mxx" | Did you mean "mx"?',
     ])
   })
