@@ -304,6 +304,26 @@ test('DSN parameters go on to a hop that offers DSN, which reports then', async 
   expect(await rig.inbox('bob@example.test')).toEqual([])
 })
 
+test('a priority goes on to a hop that knows of priorities, and is kept from one that does not', async () => {
+  await using knows = await SmtpPeer.start({ offer: ['PIPELINING', 'MT-PRIORITY'] })
+  await using other = await SmtpPeer.start({ offer: ['PIPELINING'] })
+  await using rig = await Rig.start({
+    listeners: { mx: { listen: '127.0.0.1:0', tls: 'none', priorities: 'all' } },
+    plugins: [
+      ...home,
+      { relay: { to: knows.address, domains: ['next.test'] } },
+      { use: 'relay', as: 'other', options: { to: other.address, domains: ['other.test'] } },
+    ],
+  })
+  await using client = await greeted(rig)
+  client.send('MAIL FROM:<a@client.test> MT-PRIORITY=-3\r\nRCPT TO:<b@next.test>\r\nRCPT TO:<b@other.test>\r\n')
+  client.send('DATA\r\nSubject: s\r\n\r\ns\r\n.\r\n')
+  for (const code of ['250', '250', '250', '354', '250']) await client.expect(`${code} *`)
+  await rig.empty()
+  expect(knows.messages.map(({ mailLine }) => mailLine)).toEqual(['MAIL FROM:<a@client.test> MT-PRIORITY=-3'])
+  expect(other.messages.map(({ mailLine }) => mailLine)).toEqual(['MAIL FROM:<a@client.test>'])
+})
+
 test('a hop without DSN: one relayed report, for who asked, with the header only', async () => {
   await using hop = await SmtpPeer.start({ offer: ['PIPELINING', '8BITMIME'] })
   await using rig = await Rig.start({ plugins: [...home, { relay: { to: hop.address, domains: ['next.test'] } }] })

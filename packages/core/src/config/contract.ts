@@ -42,6 +42,8 @@ export interface ListenerConfig {
   readonly binarymime: boolean
   /** What to do with bare CR or LF: refuse the message (550 5.6.0), or make it CRLF. */
   readonly bareNewlines: 'refuse' | 'normalise'
+  /** Whose MT-PRIORITY counts (RFC 6710): urgent mail goes before other mail of its lane. */
+  readonly priorities: 'users' | 'all' | 'off'
   readonly limits: LimitsConfig
 }
 

@@ -104,6 +104,12 @@ export const listenerSchema = z.strictObject({
     .enum(['refuse', 'normalise'])
     .prefault('refuse')
     .describe('Bare CR or LF in a message: refuse it (550 5.6.0), or make them CRLF, which changes signed bytes.'),
+  priorities: z
+    .enum(['users', 'all', 'off'])
+    .prefault('users')
+    .describe(
+      'Who may say how urgent a message is (MT-PRIORITY, -9 to 9), here and at the next hop: who logged in, everybody, nobody.',
+    ),
   limits: z.strictObject(limitShape).partial().prefault({}).describe('Limits that differ from the global ones.'),
 })
 export type ListenerInput = z.infer<typeof listenerSchema>

@@ -76,6 +76,7 @@ function listener(
     ...(input.banner === undefined ? {} : { banner: input.banner }),
     binarymime: input.binarymime,
     bareNewlines: input.bareNewlines,
+    priorities: input.priorities,
     limits: { ...config.limits, ...own },
   }
 }

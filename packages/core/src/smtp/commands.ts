@@ -6,7 +6,7 @@ import type { Awaitable } from '../transaction.ts'
 import { auth, mayAuthenticate } from './auth.ts'
 import type { Connection } from './connection.ts'
 import { bdat, data } from './data.ts'
-import { mail, rcpt } from './envelope.ts'
+import { mail, rcpt, takesPriorities } from './envelope.ts'
 import * as replies from './replies.ts'
 import { mayXclient, xclient } from './xclient.ts'
 
@@ -87,6 +87,7 @@ export function keywords(connection: Connection): readonly string[] {
   if (listener.binarymime) offered.push('BINARYMIME')
   if (mayStartTls(connection)) offered.push('STARTTLS')
   if (mayAuthenticate(connection)) offered.push('AUTH PLAIN LOGIN')
+  if (takesPriorities(connection)) offered.push('MT-PRIORITY')
   // RFC 9422
   offered.push(`LIMITS RCPTMAX=${limits.recipients} MAILMAX=${limits.messagesPerConnection}`)
   // RFC 8689 §2: over TLS only, and only by those who can keep the promise.

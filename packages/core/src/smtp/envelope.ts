@@ -26,6 +26,11 @@ function path(argument: string, keyword: 'FROM:' | 'TO:'): string | undefined {
   return argument.slice(keyword.length).trimStart()
 }
 
+/** RFC 6710: on offer where somebody's word counts; a client that has not logged in is heard and not obeyed. */
+export function takesPriorities({ front: { listener }, user }: Connection): boolean {
+  return listener.priorities === 'users' ? listener.auth !== 'off' || user !== undefined : listener.priorities === 'all'
+}
+
 export function mail(connection: Connection, argument: string): Awaitable<Reply> {
   const { listener, shared } = connection.front
   const { limits } = listener
@@ -44,15 +49,22 @@ export function mail(connection: Connection, argument: string): Awaitable<Reply>
     // RFC 6531 §3.5
     return { code: 553, enhanced: '5.6.7', lines: ['Non-ASCII address needs SMTPUTF8'] }
   }
+  const { 'MT-PRIORITY': priority, ...unknown } = params.other
   // RFC 5321 §4.1.1.11: what is not offered is not understood.
-  if (Object.keys(params.other).length > 0) return replies.unknownParameter
+  if (Object.keys(unknown).length > 0) return replies.unknownParameter
+  if (priority !== undefined) {
+    if (!takesPriorities(connection)) return replies.unknownParameter
+    if (priority === true || !/^(?:0|-?[1-9])$/.test(priority)) return replies.syntax('MT-PRIORITY=-9 to 9')
+  }
   if (params.body === 'binarymime' && !listener.binarymime) return replies.unknownParameter
   if (params.requireTls && !shared.requireTls()) return replies.unknownParameter
   if (params.requireTls && !connection.secure) return replies.requireTlsRefused
   // RFC 1870 §6.1
   if (params.size !== undefined && params.size > limits.messageSize) return replies.tooLarge
-  return andThen(connection.pipeline.mail(from.mailbox, params), reply => {
-    if (accepted(reply) && !connection.closing) connection.transaction = { params, accepted: 0 }
+  const counts = priority === undefined || listener.priorities === 'all' || connection.user !== undefined
+  const kept = counts ? params : { ...params, other: unknown }
+  return andThen(connection.pipeline.mail(from.mailbox, kept), reply => {
+    if (accepted(reply) && !connection.closing) connection.transaction = { params: kept, accepted: 0 }
     return reply
   })
 }

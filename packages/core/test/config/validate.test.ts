@@ -45,6 +45,7 @@ describe('defaults', () => {
           hostname: 'mx.example.org',
           binarymime: false,
           bareNewlines: 'refuse',
+          priorities: 'users',
           limits,
         },
       ],

@@ -37,6 +37,7 @@ test('PLAIN with and without an initial response', async () => {
       S: 250-*
       S: 250-*
       S: 250-AUTH PLAIN LOGIN
+      S: 250-MT-PRIORITY
       S: 250 LIMITS *
       C: MAIL FROM:<anna@example.test>
       S: 530 5.7.0 Authentication required

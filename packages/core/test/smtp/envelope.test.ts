@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { Rig } from './rig.ts'
+import { type ListenerOptions, Rig } from './rig.ts'
 
 const hello = `
   S: 220 *
@@ -174,4 +174,33 @@ test('REQUIRETLS where it can be honoured, and only over TLS', async () => {
     C: MAIL FROM:<a@example.test> REQUIRETLS
     S: 530 5.7.10 *
   `)
+})
+
+test('MT-PRIORITY counts from those who logged in, or from all, as the operator says', async () => {
+  const given = async (options: ListenerOptions, transcript: string, user?: string) => {
+    await using rig = await Rig.start(options)
+    await using client = await rig.connect()
+    await client.speak(hello)
+    if (user !== undefined) await client.speak(`C: AUTH PLAIN ${btoa(`\0${user}\0x`)}\nS: 235 *`)
+    await client.speak(transcript)
+    client.send('RCPT TO:<b@example.test>\r\nDATA\r\n.\r\nEHLO again\r\n')
+    for (const code of ['250', '354', '250']) await client.expect(`${code} *`)
+    const offered = (await client.reply()).some(line => line.endsWith('MT-PRIORITY'))
+    return [offered, rig.pipeline.messages[0]?.params.other]
+  }
+  const urgent = 'C: MAIL FROM:<a@example.test> mt-priority=-4\nS: 250 *'
+  const auth = { auth: 'optional', insecureAuth: true } as const
+  expect(await given(auth, urgent, 'anna')).toEqual([true, { 'MT-PRIORITY': '-4' }])
+  expect(await given(auth, urgent)).toEqual([true, {}])
+  expect(await given({ priorities: 'all' }, urgent)).toEqual([true, { 'MT-PRIORITY': '-4' }])
+  const refused = (value: string, code: string) => `
+    C: MAIL FROM:<a@example.test> MT-PRIORITY${value}
+    S: ${code} 5.5.4 *
+    C: MAIL FROM:<a@example.test>
+    S: 250 *
+  `
+  expect(await given({ ...auth, priorities: 'off' }, refused('=1', '555'))).toEqual([false, {}])
+  for (const value of ['', '=10', '=+1', '=-0', '=high']) {
+    expect(await given({ priorities: 'all' }, refused(value, '501'))).toEqual([true, {}])
+  }
 })

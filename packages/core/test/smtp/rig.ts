@@ -163,6 +163,7 @@ export function listener(options: ListenerOptions = {}): ListenerConfig {
     hostname: 'mx.example.test',
     binarymime: false,
     bareNewlines: 'refuse',
+    priorities: 'users',
     ...options,
     limits: { ...limits, ...options.limits },
   }
