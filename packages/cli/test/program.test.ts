@@ -48,6 +48,7 @@ describe('failures', () => {
     [new PosthornErrors('POSTHORN_BOOT_FAILED', '', [new PosthornError('POSTHORN_SERVICE_MISSING', '')]), 78],
     [new PosthornErrors('POSTHORN_BOOT_FAILED', '', [new PosthornError('POSTHORN_STORE_BUSY', '')]), 75],
     [new PosthornError('POSTHORN_STORE_BUSY', ''), 75],
+    [new PosthornError('POSTHORN_STORE_ABSENT', ''), 78],
     [new PosthornError('POSTHORN_CONTROL_BUSY', ''), 75],
     [new PosthornError('POSTHORN_LISTEN_FAILED', '', { cause: { code: 'EADDRINUSE' } }), 75],
     [new PosthornError('POSTHORN_LISTEN_FAILED', '', { cause: { code: 'EACCES' } }), 78],

@@ -19,6 +19,8 @@ export interface LoadedConfig {
   readonly plugins: readonly LoadedPlugin[]
   /** The file it came from; absent in tests. */
   readonly file?: string
+  /** Where an option of it is written: `posthorn.config.yaml:3 tls.default.cert`. Absent in tests. */
+  place?(path: readonly PropertyKey[]): string
   /** What is allowed but unwise: a secret that everybody can read. */
   readonly warnings?: readonly string[]
 }

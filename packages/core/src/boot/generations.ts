@@ -11,6 +11,7 @@ import { Services } from './container.ts'
 import type { Generation, LoadedConfig } from './contract.ts'
 import { type BuildParts, buildGeneration } from './generation.ts'
 import type { LiveGeneration } from './live.ts'
+import { inPlace } from './place.ts'
 import { SharedRegistry } from './shared.ts'
 
 export interface GenerationsOptions {
@@ -96,7 +97,7 @@ export class Generations {
       await this.#options.activate?.(next, previous)
     } catch (error) {
       await next.end(0, 0)
-      throw error
+      throw inPlace(error, loaded)
     }
     this.#number = next.number
     this.#current = next

@@ -102,6 +102,7 @@ async function load(source: Source, reading: Reading, number: number, options: L
   return {
     config: { ...config, plugins: entries.map(entry => entry.config) },
     plugins,
+    place: path => formatPlace(source.file, source.line(path), path),
     ...(options.inline === undefined ? { file: source.file } : {}),
   }
 }

@@ -16,6 +16,7 @@ import type { LoadedConfig, LoadedPlugin } from './contract.ts'
 import { Disposer } from './dispose.ts'
 import { standardHints } from './hints.ts'
 import { checkOptions } from './options.ts'
+import { inPlace } from './place.ts'
 import { type Candidate, setupOrder } from './providers.ts'
 import { makeSetup } from './setup.ts'
 import { SharedRegistry } from './shared.ts'
@@ -63,7 +64,7 @@ export async function dryPlan(
   }
   // Reads every PEM file, as a start would.
   await CertificateFiles.load(loaded.config.tls).catch(error => errors.push(error))
-  if (errors.length > 0) throw failed(errors)
+  if (errors.length > 0) throw inPlace(failed(errors), loaded)
   const unknown: { name: string; reason: string }[] = []
   const tables = new Map<Entry, HookTable>()
   for (const entry of order) {
@@ -74,7 +75,7 @@ export async function dryPlan(
     else if (result.error instanceof PosthornError) errors.push(result.error)
     else unknown.push({ name: entry.name, reason: result.error.message })
   }
-  if (errors.length > 0) throw failed(errors)
+  if (errors.length > 0) throw inPlace(failed(errors), loaded)
   const instances = entries.flatMap((entry): Instance[] => {
     const table = tables.get(entry)
     const settings = loaded.config.plugins[entry.rank]

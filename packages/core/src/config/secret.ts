@@ -7,6 +7,12 @@ export type SecretInput = string | { readonly env: string } | { readonly file: s
 
 const expected = 'expected a string, { env: NAME } or { file: path }'
 
+// One object, not one for each: so a misspelt key is told with the nearest of both.
+const reference = z
+  .strictObject({ env: z.string().optional(), file: z.string().optional() })
+  .refine(({ env, file }) => (env === undefined) !== (file === undefined), { error: expected })
+  .transform(found => found as { readonly env: string } | { readonly file: string })
+
 /**
  * A zod schema for a secret: a string, `{ env: NAME }` or `{ file: path }` (relative to the config file; one final line
  * break is cut off). Read when the configuration is. A missing variable or file is an error that names it; no error
@@ -14,7 +20,7 @@ const expected = 'expected a string, { env: NAME } or { file: path }'
  */
 export function secret() {
   return z
-    .union([z.string(), z.strictObject({ env: z.string() }), z.strictObject({ file: z.string() })], { error: expected })
+    .union([z.string(), reference], { error: expected })
     .transform((input: SecretInput, ctx) => {
       const result = typeof input === 'string' ? { value: input } : 'env' in input ? env(input.env) : file(input.file)
       const problem = 'problem' in result ? result.problem : result.value === '' ? 'the secret is empty' : undefined

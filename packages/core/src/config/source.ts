@@ -119,16 +119,20 @@ async function readModule(file: string, generation: number, bases: readonly stri
     const line = new RegExp(`${basename(file).replaceAll('.', '\\.')}(?:\\?g=\\d+)?:(\\d+)`).exec(stack ?? '')?.[1]
     throw syntax(file, line === undefined ? undefined : Number(line), message.split('\n')[0] ?? '', error)
   }
-  if (value === undefined)
+  // A file that exports nothing may be read as CommonJS, which then exports nothing but an empty object.
+  if (value === undefined || isEmpty(value))
     throw syntax(
       file,
       undefined,
-      'it has no default export',
+      value === undefined ? 'it has no default export' : 'its default export is missing or empty',
       undefined,
       'End it with `export default defineConfig({ … })`.',
     )
   return { file, value, line: () => undefined }
 }
+
+const isEmpty = (value: unknown) =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length === 0
 
 function parseText(file: string, text: string, json: boolean): Source {
   const lines = new LineCounter()
@@ -148,7 +152,7 @@ function parseText(file: string, text: string, json: boolean): Source {
       throw syntax(file, undefined, (error as Error).message, error)
     }
   }
-  if (value === null || value === undefined) value = {}
+  if (value === null || value === undefined) throw syntax(file, undefined, 'it is empty')
   return { file, value, line: path => lineOf(document.contents, path, lines) }
 }
 
@@ -157,7 +161,12 @@ function parseJson(file: string, text: string): unknown {
     return JSON.parse(text)
   } catch {
     // The engine's message may quote the text around the fault, secrets included, instead of saying where it is.
-    throw syntax(file, text.slice(0, firstFault(text)).split('\n').length, 'it is not valid JSON')
+    const good = text.slice(0, firstFault(text))
+    const rest = text.slice(good.length)
+    const found = rest === '' ? 'the end of the file' : /^[[\]{}:,'/]/.test(rest) ? `"${rest[0]}"` : undefined
+    const why = found === undefined ? '' : `: ${found} is not expected here`
+    const fix = /,\s*$/.test(good) && /^[\]}]/.test(rest) ? 'Drop the comma before it.' : undefined
+    throw syntax(file, good.split('\n').length, `it is not valid JSON${why}`, undefined, fix)
   }
 }
 

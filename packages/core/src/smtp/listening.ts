@@ -32,19 +32,19 @@ export class ListeningSocket {
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, socket => this.handler(socket))
   }
 
-  /** Throws POSTHORN_LISTEN_FAILED, naming the address. A stale unix socket is removed where nobody answers on it. */
-  static async open(address: ListenAddress, handler: (socket: Socket) => void): Promise<ListeningSocket> {
+  /** Throws POSTHORN_LISTEN_FAILED, naming the address; `at` is the option that it is of. A stale unix socket is removed where nobody answers on it. */
+  static async open(address: ListenAddress, handler: (socket: Socket) => void, at?: string): Promise<ListeningSocket> {
     const socket = new ListeningSocket(address, handler)
     try {
       await socket.#listen()
     } catch (error) {
       const cause = error as NodeJS.ErrnoException
       if (cause.code !== 'EADDRINUSE' || address.kind !== 'unix' || (await answers(address.path))) {
-        throw failure(address, cause)
+        throw failure(address, cause, at)
       }
       await unlink(address.path)
       await socket.#listen().catch(again => {
-        throw failure(address, again as NodeJS.ErrnoException)
+        throw failure(address, again as NodeJS.ErrnoException, at)
       })
     }
     return socket
@@ -90,7 +90,7 @@ function answers(path: string): Promise<boolean> {
   })
 }
 
-function failure(address: ListenAddress, cause: NodeJS.ErrnoException): PosthornError {
+function failure(address: ListenAddress, cause: NodeJS.ErrnoException, at: string | undefined): PosthornError {
   const fixes: Record<string, string> = {
     EADDRINUSE: 'Another process listens there: stop it, or choose another port.',
     EACCES:
@@ -103,6 +103,7 @@ function failure(address: ListenAddress, cause: NodeJS.ErrnoException): Posthorn
     `cannot listen on ${addressKey(address)}: ${cause.code ?? cause.message}`,
     {
       cause,
+      ...(at === undefined ? {} : { at }),
       ...(fix === undefined ? {} : { fix }),
     },
   )

@@ -132,7 +132,7 @@ export class ListenerSet {
           const handler = (socket: Socket) => front.accept(socket)
           let socket = this.#sockets.get(key)?.socket
           if (socket === undefined) {
-            socket = await ListeningSocket.open(address, handler)
+            socket = await ListeningSocket.open(address, handler, `listeners.${front.listener.name}.listen`)
             opened.push(socket)
           }
           handlers.set(socket, handler)

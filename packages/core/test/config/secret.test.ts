@@ -40,7 +40,8 @@ describe('a secret', () => {
     expect(await say({ file: 'empty' })).toEqual(['the secret is empty'])
     expect(await say({ file: 'a\0b' })).toHaveLength(1)
     expect(await say(4711)).toEqual([expect.not.stringContaining('4711')])
-    expect(await say({ evn: 'hunter2' })).toEqual([expect.stringContaining('missing'), 'unknown option "evn"'])
+    expect(await say({ evn: 'hunter2' })).toEqual(['unknown option "evn"', expect.stringContaining('{ file: path }')])
+    expect(await say({ env: 'A', file: 'b' })).toEqual([expect.stringContaining('{ file: path }')])
   })
 
   it('is recognised deep in a schema, by its mark', async () => {

@@ -130,6 +130,30 @@ plugins:
     expect(await complaints(empty, loadConfig({ cwd: empty }))).toEqual([
       'posthorn.config.mjs | the configuration cannot be read: it has no default export | End it with `export default defineConfig({ … })`.',
     ])
+    // What CommonJS makes of a file that exports nothing.
+    const forgotten = folderOf({ 'posthorn.config.ts': 'export default {}\n' })
+    expect(await complaints(forgotten, loadConfig({ cwd: forgotten }))).toEqual([
+      'posthorn.config.ts | the configuration cannot be read: its default export is missing or empty | End it with `export default defineConfig({ … })`.',
+    ])
+  })
+
+  it('with the character that JSON did not expect, and never a word around it', async () => {
+    const said = async (text: string) => {
+      const folder = folderOf({ 'posthorn.config.json': text })
+      const [line] = await complaints(folder, loadConfig({ cwd: folder }))
+      return line?.replace('posthorn.config.json', '').replace('the configuration cannot be read: ', '')
+    }
+    expect(await said('{ "plugins": [\n  "a",\n] }')).toBe(
+      ':3 | it is not valid JSON: "]" is not expected here | Drop the comma before it.',
+    )
+    expect(await said('{ "drain": "5m" "mixed": "junk" }')).toBe(':1 | it is not valid JSON')
+    expect(await said('{ // a comment\n}')).toBe(':1 | it is not valid JSON: "/" is not expected here')
+    expect(await said('{ "drain": "5m",\n')).toBe(':2 | it is not valid JSON: the end of the file is not expected here')
+    expect(await said('{ "password": hunter2 }')).toBe(':1 | it is not valid JSON')
+    const empty = folderOf({ 'posthorn.config.yaml': '# later\n' })
+    expect(await complaints(empty, loadConfig({ cwd: empty }))).toEqual([
+      'posthorn.config.yaml | the configuration cannot be read: it is empty',
+    ])
   })
 })
 

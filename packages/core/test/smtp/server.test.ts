@@ -52,6 +52,7 @@ test('a reload that cannot open its sockets changes nothing', async () => {
   await expect(rig.set.apply(config([free, bad, listener({ hostname: 'new.example.test' })]))).rejects.toMatchObject({
     code: 'POSTHORN_LISTEN_FAILED',
     message: `cannot listen on 127.0.0.1:${port}: EADDRINUSE`,
+    at: 'listeners.bad.listen',
     fix: expect.stringContaining('another port'),
   })
   expect(rig.set.addresses()).toHaveLength(1)
