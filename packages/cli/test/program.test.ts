@@ -166,6 +166,26 @@ describe('commands to a running server', () => {
     ])
   })
 
+  it('queue hold tells people how far it is, and programs the end alone', async () => {
+    const cwd = temporary()
+    await answering(cwd, {
+      'queue.apply': async (params, emit) => {
+        expect(params).toEqual({ action: { kind: 'hold', reason: 'moonlight' }, filter: { sender: 'x.test' } })
+        emit({ recipients: 500 })
+        return { messages: 900, recipients: 1000 }
+      },
+    })
+    const words = 'queue hold --sender x.test --reason moonlight'
+    const said = await posthorn(cwd, words)
+    expect([said.code, said.err, said.out]).toEqual([
+      0,
+      ['… 500 recipients'],
+      ['held: 1000 recipients of 900 messages'],
+    ])
+    const json = await posthorn(cwd, `${words} --json`)
+    expect([json.code, json.err, json.out]).toEqual([0, [], ['{"messages":900,"recipients":1000}']])
+  })
+
   it('queue show prints envelope, attempts and header', async () => {
     const cwd = temporary()
     const message: QueueMessage = {

@@ -35,6 +35,8 @@ export interface Applied {
 }
 
 const atOnce = 32
+/** Milliseconds between two words of progress: a million messages are thirty thousand steps. */
+const tellEvery = 1000
 
 export class Operations {
   readonly #desk: Desk
@@ -93,7 +95,7 @@ export class Operations {
     return this.#all(action, [found])
   }
 
-  /** To all that match as of now. `progress`: how many recipients so far. */
+  /** To all that match as of now. `progress`: how many recipients so far, once a second. */
   applyAll(action: QueueAction, filter: QueueFilter, progress?: (recipients: number) => void): Promise<Applied> {
     const { limit: _, ...whole } = filter
     return this.#all(action, this.#listing.matches(whole), progress)
@@ -107,6 +109,8 @@ export class Operations {
     let messages = 0
     let recipients = 0
     let last: string | undefined
+    const { clock } = this.#desk
+    let told = clock.monotonic()
     for await (const batch of batches) {
       for (let i = 0; i < batch.length; i += atOnce) {
         const part = batch.slice(i, i + atOnce)
@@ -117,7 +121,10 @@ export class Operations {
           if (part[j]?.block.id !== last) messages++
           last = part[j]?.block.id
         }
-        progress?.(recipients)
+        if (progress !== undefined && clock.monotonic() - told >= tellEvery) {
+          told = clock.monotonic()
+          progress(recipients)
+        }
       }
     }
     return { messages, recipients }
