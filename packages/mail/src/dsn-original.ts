@@ -23,11 +23,12 @@ export function returnedPart(original: Uint8Array, what: 'full' | 'headers', utf
     // RFC 2046 §5.2.1: message/rfc822 is never encoded.
     return { type, encoding: isAscii(original) ? '7bit' : '8bit', bytes: original, whole: true }
   }
-  const type = global ? 'message/global-headers' : 'text/rfc822-headers'
   const lines = Buffer.from(head.toString('latin1').replace(/\r?\n/g, '\r\n'), 'latin1')
   const fit = canBeSent(lines)
+  if (fit && global) return { type: 'message/global-headers', encoding: '8bit', bytes: lines, whole: false }
+  const type = 'text/rfc822-headers'
   if (fit && isAscii(lines)) return { type, encoding: '7bit', bytes: lines, whole: false }
-  if (fit && global) return { type, encoding: '8bit', bytes: lines, whole: false }
+  // Encoded as text: readers decode no message type (RFC 2046 §5.2), those of RFC 6533 included.
   return { type, encoding: 'quoted-printable', bytes: Buffer.from(encodeQuotedPrintable(lines)), whole: false }
 }
 

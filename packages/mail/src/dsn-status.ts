@@ -31,7 +31,9 @@ export function formatStatus(report: Report, recipients: readonly ReportedRecipi
     if (remote) {
       out += field('Remote-MTA', `dns; ${mta(remote.host)}`)
       out += field('Diagnostic-Code', `smtp; ${replyText(remote)}`)
-    } else if (diagnostic !== undefined) out += field('Diagnostic-Code', `x-posthorn; ${diagnostic}`)
+    } else if (diagnostic !== undefined && clean(diagnostic, utf8).trim() !== '') {
+      out += field('Diagnostic-Code', `x-posthorn; ${diagnostic}`)
+    }
     if (recipient.lastAttempt !== undefined) out += field('Last-Attempt-Date', formatDate(recipient.lastAttempt))
     if (recipient.logId !== undefined) out += field('Final-Log-ID', recipient.logId)
     // RFC 3464 §2.3.9: in no other kind.

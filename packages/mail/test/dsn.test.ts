@@ -117,6 +117,7 @@ describe('a report of failure', () => {
         recipients: [
           { ...bob, orcpt: 'rfc822;Bob+x@old.test', lastAttempt: 3_600_000, logId: '01J', willRetryUntil: 1 },
           { address: address('"a b"@y.test'), action: 'failed', status: 'nonsense', diagnostic: 'too old' },
+          { address: address('c@y.test'), action: 'failed', status: '5.0.0', diagnostic: ' \r\n' },
         ],
       }),
     )
@@ -142,6 +143,11 @@ describe('a report of failure', () => {
         ['action', 'failed'],
         ['status', '5.0.0'],
         ['diagnostic-code', 'x-posthorn; too old'],
+      ],
+      [
+        ['final-recipient', 'rfc822; c@y.test'],
+        ['action', 'failed'],
+        ['status', '5.0.0'],
       ],
     ])
   })
@@ -274,6 +280,15 @@ describe('the original', () => {
       type: 'message/global-headers',
       encoding: '8bit',
       text: 'Subject: grüße\r\n',
+    })
+  })
+
+  test('what has to be encoded is text, for no reader decodes a message type', () => {
+    const bytes = Buffer.from('Subject: grüße\0\r\n\r\nü\r\n')
+    expect(open(report({ smtputf8: true, original: { bytes, what: 'full' } })).parts[2]).toMatchObject({
+      type: 'text/rfc822-headers',
+      encoding: 'quoted-printable',
+      text: 'Subject: grüße\0\r\n',
     })
   })
 
