@@ -8,7 +8,7 @@ import type { Bench } from './bench.ts'
 import { type Contender, freePort, workFolder } from './contender.ts'
 import { posthorn, startPosthorn } from './contenders/posthorn.ts'
 import { postfixWithRspamd } from './contenders/rspamd.ts'
-import { type Contest, contest } from './rounds.ts'
+import { type Contest, contest, ratio } from './rounds.ts'
 import { startSink } from './sink.ts'
 import { contestTable } from './table.ts'
 
@@ -88,9 +88,9 @@ function observed(contender: Contender, metrics: number, delays: number[]): Cont
 
 function judged({ scores }: Contest, delay: number): string[] {
   const [first, rival] = scores
-  const ratio = first === undefined || rival === undefined ? undefined : first.median.rate / rival.median.rate
+  const times = first === undefined || rival === undefined ? undefined : ratio(first, rival)
   return [
     ...(delay > allowedDelay ? [`event-loop delay p99 is ${delay.toFixed(1)} ms, more than ${allowedDelay}`] : []),
-    ...(ratio !== undefined && ratio < wanted ? [`${ratio.toFixed(2)} times the rival, less than ${wanted}`] : []),
+    ...(times !== undefined && times < wanted ? [`${times.toFixed(2)} times the rival, less than ${wanted}`] : []),
   ]
 }

@@ -48,6 +48,13 @@ export const middle = (values: readonly number[]): number => {
   const half = sorted.length / 2
   return ((sorted[Math.ceil(half) - 1] ?? Number.NaN) + (sorted[Math.floor(half)] ?? Number.NaN)) / 2
 }
+/**
+ * How many times the rival's rate, the middle of the rounds: a round and the rival's next to it see the same machine, whose
+ * speed may be another one a minute later.
+ */
+export const ratio = (of: Score, to: Score): number =>
+  middle(of.rounds.map((round, n) => round.rate / (to.rounds[n]?.rate ?? Number.NaN)))
+
 const median = (rounds: readonly Round[]) =>
   Object.fromEntries(keys.map(key => [key, middle(rounds.map(round => round[key]))])) as unknown as Round
 

@@ -1,6 +1,6 @@
 // Prints what a bench found: aligned columns for people.
 
-import type { Contest } from './rounds.ts'
+import { type Contest, ratio } from './rounds.ts'
 
 /** Columns aligned, first to the left, others to the right. */
 export function table(rows: readonly (readonly string[])[]): string {
@@ -14,15 +14,18 @@ const number = (value: number, digits: number) => (Number.isNaN(value) ? '-' : v
 /** One row a contender; one `× rival` column for each of them. */
 export function contestTable({ scores, notes }: Contest): string {
   const head = ['', 'msg/s', 'MB/s', 'p50 ms', 'p99 ms', 'CPU s/1000', 'peak RSS MB']
-  const rows = scores.map(({ contender, version, median }) => [
-    `${contender} ${version}`,
-    number(median.rate, 0),
-    number(median.megabytes, 1),
-    number(median.p50, 2),
-    number(median.p99, 2),
-    number(median.cpu, 3),
-    number(median.rss, 0),
-    ...scores.map(rival => (rival.contender === contender ? '' : `${number(median.rate / rival.median.rate, 2)}`)),
-  ])
+  const rows = scores.map(score => {
+    const { contender, version, median } = score
+    return [
+      `${contender} ${version}`,
+      number(median.rate, 0),
+      number(median.megabytes, 1),
+      number(median.p50, 2),
+      number(median.p99, 2),
+      number(median.cpu, 3),
+      number(median.rss, 0),
+      ...scores.map(rival => (rival.contender === contender ? '' : number(ratio(score, rival), 2))),
+    ]
+  })
   return [table([[...head, ...scores.map(({ contender }) => `× ${contender}`)], ...rows]), ...notes].join('\n')
 }

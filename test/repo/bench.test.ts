@@ -72,16 +72,17 @@ test('quantiles are of the sorted values', () => {
   expect(quantile([], 0.5)).toBeNaN()
 })
 
-test('the table names each rival and the ratio to it', () => {
+test('the table names each rival and the ratio to it, of rounds next to each other', () => {
   const median = { rate: 5000, megabytes: 20, p50: 1.234, p99: 9.876, cpu: 0.2, rss: 150 }
+  const rounds = (...rates: number[]) => rates.map(rate => ({ ...median, rate }))
   const scores = [
-    { contender: 'posthorn', version: '0.1.0', rounds: [], median },
-    { contender: 'postfix', version: '3.7', rounds: [], median: { ...median, rate: 1000 } },
+    { contender: 'posthorn', version: '0.1.0', rounds: rounds(4000, 2500, 9000), median },
+    { contender: 'postfix', version: '3.7', rounds: rounds(1000, 500, 3000), median: { ...median, rate: 1000 } },
   ]
   expect(contestTable({ scores, notes: ['haraka skipped: no network'] })).toBe(
     `                msg/s  MB/s  p50 ms  p99 ms  CPU s/1000  peak RSS MB  × posthorn  × postfix
-posthorn 0.1.0   5000  20.0    1.23    9.88       0.200          150                   5.00
-postfix 3.7      1000  20.0    1.23    9.88       0.200          150        0.20
+posthorn 0.1.0   5000  20.0    1.23    9.88       0.200          150                   4.00
+postfix 3.7      1000  20.0    1.23    9.88       0.200          150        0.25
 haraka skipped: no network`,
   )
 })

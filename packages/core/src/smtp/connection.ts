@@ -12,6 +12,7 @@ import type { Awaitable } from '../transaction.ts'
 import type { ChunkDecoder } from './body.ts'
 import { commands, idleCommands } from './commands.ts'
 import { bodyReceived } from './data.ts'
+import { flushAtEndOfTurn } from './end-of-turn.ts'
 import type { Front } from './front.ts'
 import type { Incoming } from './incoming.ts'
 import * as replies from './replies.ts'
@@ -224,7 +225,7 @@ export class Connection extends SMTPConnection implements Wire {
   }
 
   paused(): void {
-    this.flush()
+    if (this.#out !== '') flushAtEndOfTurn(this)
     if (this.idle && this.transaction === undefined && this.continuation === undefined) this.#stopIfTold()
   }
 
