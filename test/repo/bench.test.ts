@@ -31,10 +31,13 @@ test.each([
 
 test('the sink counts a message once, wherever the stream is cut', async () => {
   await sink.reset()
-  // A lone dot at once, a line that ends like the end, a stuffed dot, pipelined envelopes.
+  // A lone dot at once, a line that ends like the end, a stuffed dot, pipelined envelopes, chunks that hold
+  // ends and commands.
   const dialogue = [
     'EHLO a.test\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n.\r\n',
-    'MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\na\r\n..\r\n.\n.\r\r\n.\r\nQUIT\r\n',
+    'MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\na\r\n..\r\n.\n.\r\r\n.\r\n',
+    'MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nBDAT 6\r\n\r\n.\r\naBDAT 0 LAST\r\n',
+    'MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nBDAT 12 LAST\r\nBDAT 1 LAST\nQUIT\r\n',
   ].join('')
   for (let cut = 1; cut < dialogue.length; cut++) {
     await new Promise<void>((resolve, reject) => {
@@ -48,7 +51,7 @@ test('the sink counts a message once, wherever the stream is cut', async () => {
       socket.once('error', reject)
     })
   }
-  expect((await sink.count()).messages).toBe(2 * (dialogue.length - 1))
+  expect((await sink.count()).messages).toBe(4 * (dialogue.length - 1))
 })
 
 test('the sampling client measures each of its messages, and all arrive', async () => {
