@@ -1,8 +1,6 @@
 // Message octets as they cross the wire, made plain: DATA with its dots (RFC 5321 §4.5.2), BDAT by count (RFC 3030).
 // It looks for bare CR, bare LF and NUL in the same pass. Knows no limits and no sink.
-
-/** Why a body cannot be taken as it came. */
-export type BodyFault = 'bare CR' | 'bare LF' | 'NUL'
+import { type BodyFault, CR, LF, LineEnds, NUL } from './line-ends.ts'
 
 /**
  * `refuse`: report bare CR and LF. `normalise`: make them CRLF. `binary`: let everything through (BODY=BINARYMIME).
@@ -29,17 +27,31 @@ const afterDot = 3
 const afterDotCr = 4
 type Place = typeof start | typeof middle | typeof afterCr | typeof afterDot | typeof afterDotCr
 
-const NUL = 0
-const LF = 10
-const CR = 13
+const TAB = 9
 const DOT = 46
-
-// What needs a look in the middle of text. One native search is three times as fast as a loop over ordinary lines,
-// but dear per hit, so a chunk gets few of them and then the loop: flat cost whatever the content.
-const special = /\r(?!\n)|(?<!\r)\n|\n\.|\0/g
-const maxSearches = 8
-const worthSearching = 256
+/** Octets from which a native copy is worth its call. */
+const worthCopying = 64
 const none = Buffer.alloc(0)
+
+/** Where octets end that mean nothing in the middle of a line. */
+function endOfText(chunk: Buffer, from: number): number {
+  const length = chunk.length
+  let at = from
+  for (; at < length; at++) {
+    const octet = chunk[at] as number
+    if (octet <= CR && octet !== TAB) break
+  }
+  return at
+}
+
+/** Moves [from, end) of a chunk to `to`, which is not behind it; where that ends. */
+function moved(chunk: Buffer, to: number, from: number, end: number): number {
+  if (to === from) return end
+  const length = end - from
+  if (length >= worthCopying) chunk.copyWithin(to, from, end)
+  else for (let i = 0; i < length; i++) chunk[to + i] = chunk[from + i] as number
+  return to + length
+}
 
 /** DATA: ends on CRLF.CRLF and nothing else, and removes the dot that begins a line. */
 export class DotDecoder implements BodyDecoder {
@@ -59,27 +71,32 @@ export class DotDecoder implements BodyDecoder {
 
   #inPlace(chunk: Buffer, from: number): Buffer {
     const length = chunk.length
-    let text: string | undefined
-    let searches = 0
     let place = this.#place
     let read = from
     let write = from
     while (read < length) {
-      if (place === middle && searches < maxSearches && length - read > worthSearching) {
-        searches++
-        text ??= chunk.toString('latin1', from, length)
-        special.lastIndex = read - from
-        const found = special.exec(text)
-        const stop = found === null ? length : from + found.index
-        if (write !== read && stop > read) chunk.copyWithin(write, read, stop)
-        write += stop - read
-        read = stop
-        if (found === null) {
-          if (chunk[length - 1] === LF) place = start
-          break
+      if (place === start || place === middle) {
+        // A dot with CR behind it may be the end: that, and all else that is not text, is looked at below.
+        if (place === start && chunk[read] === DOT && read + 1 < length && chunk[read + 1] !== CR) {
+          read++
+          place = middle
         }
-        // A line feed before a dot matches at the line feed, and its CR is behind us.
-        if (chunk[read] === LF && read > from && text.charCodeAt(read - from - 1) === CR) place = afterCr
+        if (place === middle || chunk[read] !== DOT) {
+          const text = read
+          read = endOfText(chunk, read)
+          if (read > text) {
+            write = moved(chunk, write, text, read)
+            place = middle
+            if (read === length) break
+          }
+          if (chunk[read] === CR && read + 1 < length && chunk[read + 1] === LF) {
+            chunk[write++] = CR
+            chunk[write++] = LF
+            read += 2
+            place = start
+            continue
+          }
+        }
       }
       const octet = chunk[read++] as number
       switch (place) {
@@ -172,10 +189,11 @@ export class DotDecoder implements BodyDecoder {
 
 /** BDAT: `begin` for each chunk; CR at the end of one and LF at the start of the next belong together. */
 export class ChunkDecoder implements BodyDecoder {
-  fault: BodyFault | undefined
   next = 0
   readonly #mode: BodyMode
+  readonly #ends = new LineEnds()
   #left = 0
+  /** Held back: what follows it decides whether it is bare. */
   #cr = false
 
   constructor(mode: BodyMode = 'refuse') {
@@ -191,43 +209,27 @@ export class ChunkDecoder implements BodyDecoder {
     return this.#left === 0
   }
 
+  get fault(): BodyFault | undefined {
+    return this.#ends.fault
+  }
+
   decode(chunk: Buffer, from: number): Buffer {
     const end = Math.min(chunk.length, from + this.#left)
     this.#left -= end - from
     this.next = end
     if (end === from) return none
     if (this.#mode === 'binary') return chunk.subarray(from, end)
-    return this.#mode === 'normalise' ? this.#rewrite(chunk, from, end) : this.#check(chunk, from, end)
+    if (this.#mode === 'normalise') return this.#rewrite(chunk, from, end)
+    this.#ends.see(chunk, from, end)
+    return chunk.subarray(from, end)
   }
 
   /** After the last chunk: what was held back for an octet that will not come. */
   finish(): Buffer {
+    this.#ends.end()
     if (!this.#cr) return none
     this.#cr = false
-    if (this.#mode === 'normalise') return Buffer.from('\r\n')
-    this.fault ??= 'bare CR'
-    return none
-  }
-
-  #check(chunk: Buffer, from: number, end: number): Buffer {
-    const plain = chunk.subarray(from, end)
-    if (this.fault !== undefined) return plain
-    let at = from
-    if (this.#cr) {
-      if (chunk[at] === LF) at++
-      else this.fault = 'bare CR'
-    }
-    this.#cr = chunk[end - 1] === CR
-    for (; at < end; at++) {
-      const octet = chunk[at] as number
-      if (octet > CR) continue
-      if (octet === CR) {
-        if (at + 1 === end) break
-        if (chunk[++at] !== LF) this.fault ??= 'bare CR'
-      } else if (octet === LF) this.fault ??= 'bare LF'
-      else if (octet === NUL) this.fault ??= 'NUL'
-    }
-    return plain
+    return Buffer.from('\r\n')
   }
 
   #rewrite(chunk: Buffer, from: number, end: number): Buffer {
@@ -246,7 +248,7 @@ export class ChunkDecoder implements BodyDecoder {
         out[write++] = CR
         out[write++] = LF
       } else {
-        if (octet === NUL) this.fault ??= 'NUL'
+        if (octet === NUL) this.#ends.fault ??= 'NUL'
         out[write++] = octet
       }
     }

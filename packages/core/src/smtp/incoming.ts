@@ -5,8 +5,8 @@ import { andThen, isPending } from '../awaitable.ts'
 import type { LimitsConfig } from '../config/contract.ts'
 import type { BodySink } from '../pipeline/contract.ts'
 import type { Awaitable } from '../transaction.ts'
-import type { BodyFault } from './body.ts'
 import type { Inflight } from './inflight.ts'
+import type { BodyFault } from './line-ends.ts'
 import { bodyFaults, headerTooLarge, shuttingDown, tooLarge } from './replies.ts'
 
 export interface IncomingLimits {

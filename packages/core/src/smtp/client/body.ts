@@ -1,19 +1,14 @@
 // A message's octets on their way out: looked at, dots stuffed, gathered. Native scans, nothing per line; flat cost per
 // octet whatever the content.
 import { isAscii } from 'node:buffer'
+import { CR, LF, LineEnds } from '../line-ends.ts'
 
 /** Up to this size a message is read, judged and written as one. */
 export const inOne = 65_536
 
-const CR = 13
-const LF = 10
 const DOT = 46
 const dotLine = Buffer.from('\n.')
-const emptyLine = '\r\n\r\n'
-
-// RFC 5321 §2.3.8: CR and LF only together. A server that takes one of them for a line end can be made to see the end
-// of a message, and another message, where we see text. NUL: RFC 5321 §4.5.2 with RFC 3030 §3.
-const unfit = /\r(?!\n)|(?<!\r)\n|\0/
+const emptyLine = Buffer.from('\r\n\r\n')
 
 /** What a message needs of a peer. `clean`: no bare CR or LF, no NUL. */
 export interface Content {
@@ -22,52 +17,47 @@ export interface Content {
   readonly eightBitHeader: boolean
 }
 
-/** Looks at a message as it passes; the same answer however it is cut into chunks. */
+/**
+ * Looks at a message as it passes; the same answer however it is cut into chunks. RFC 5321 §2.3.8: CR and LF only together.
+ * A server that takes one of them for a line end can be made to see the end of a message, and another message, where we
+ * see text. NUL: RFC 5321 §4.5.2 with RFC 3030 §3.
+ */
 export class Inspector {
-  clean = true
   eightBit = false
   eightBitHeader = false
   octets = 0
-  #afterCr = false
+  readonly #ends = new LineEnds()
   #inHeader = true
   // A message that begins with an empty line has no header.
-  #tail: string = '\r\n'
+  #tail: Buffer = Buffer.from('\r\n')
+
+  get clean(): boolean {
+    return this.#ends.fault === undefined
+  }
 
   see(chunk: Buffer): void {
     if (chunk.length === 0) return
-    const text = chunk.toString('latin1')
     const ascii = isAscii(chunk)
     if (!ascii) this.eightBit = true
-    if (this.#inHeader) this.#seeHeader(text, ascii)
-    if (this.clean) this.clean = this.#isClean(chunk, text)
-    this.#afterCr = chunk[chunk.length - 1] === CR
+    if (this.#inHeader) this.#seeHeader(chunk, ascii)
+    this.#ends.see(chunk)
     this.octets += chunk.length
   }
 
-  /** Nothing more comes: a CR at the very end is bare. */
+  /** Nothing more comes. */
   end(): Content {
-    if (this.#afterCr) this.clean = false
+    this.#ends.end()
     return { clean: this.clean, eightBit: this.eightBit, eightBitHeader: this.eightBitHeader }
   }
 
-  #isClean(chunk: Buffer, text: string): boolean {
-    const startsWithLf = chunk[0] === LF
-    if (this.#afterCr !== startsWithLf) return false
-    const endsWithCr = chunk[chunk.length - 1] === CR
-    // What hangs over the edges was judged here, or will be with the next chunk.
-    return !unfit.test(
-      startsWithLf || endsWithCr ? text.slice(startsWithLf ? 1 : 0, endsWithCr ? -1 : undefined) : text,
-    )
-  }
-
-  #seeHeader(text: string, ascii: boolean): void {
-    // The empty line may lie across the edge; joining only the edges keeps the text from being copied.
-    const edge = (this.#tail + text.slice(0, 3)).indexOf(emptyLine)
-    const end = edge < 0 ? text.indexOf(emptyLine) : Math.max(0, edge - this.#tail.length)
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: the range of ASCII
-    if (!ascii && /[^\x00-\x7f]/.test(end < 0 ? text : text.slice(0, end))) this.eightBitHeader = true
+  #seeHeader(chunk: Buffer, ascii: boolean): void {
+    // The empty line may lie across the edge.
+    const edge = Buffer.concat([this.#tail, chunk.subarray(0, 3)])
+    const across = edge.indexOf(emptyLine)
+    const end = across < 0 ? chunk.indexOf(emptyLine) : Math.max(0, across - this.#tail.length)
+    if (!ascii && !isAscii(end < 0 ? chunk : chunk.subarray(0, end))) this.eightBitHeader = true
     if (end >= 0) this.#inHeader = false
-    else this.#tail = (this.#tail + text.slice(-3)).slice(-3)
+    else this.#tail = Buffer.concat([this.#tail, chunk.subarray(-3)]).subarray(-3)
   }
 }
 
