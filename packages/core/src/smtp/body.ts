@@ -27,31 +27,13 @@ const afterDot = 3
 const afterDotCr = 4
 type Place = typeof start | typeof middle | typeof afterCr | typeof afterDot | typeof afterDotCr
 
-const TAB = 9
 const DOT = 46
-/** Octets from which a native copy is worth its call. */
-const worthCopying = 64
+// What needs a look in the middle of text. One native search is five times as fast as a loop over ordinary lines, but dear
+// per hit, so a chunk gets few of them and then the loop: flat cost whatever the content.
+const special = /\r(?!\n)|(?<!\r)\n|\n\.|\0/g
+const maxSearches = 8
+const worthSearching = 256
 const none = Buffer.alloc(0)
-
-/** Where octets end that mean nothing in the middle of a line. */
-function endOfText(chunk: Buffer, from: number): number {
-  const length = chunk.length
-  let at = from
-  for (; at < length; at++) {
-    const octet = chunk[at] as number
-    if (octet <= CR && octet !== TAB) break
-  }
-  return at
-}
-
-/** Moves [from, end) of a chunk to `to`, which is not behind it; where that ends. */
-function moved(chunk: Buffer, to: number, from: number, end: number): number {
-  if (to === from) return end
-  const length = end - from
-  if (length >= worthCopying) chunk.copyWithin(to, from, end)
-  else for (let i = 0; i < length; i++) chunk[to + i] = chunk[from + i] as number
-  return to + length
-}
 
 /** DATA: ends on CRLF.CRLF and nothing else, and removes the dot that begins a line. */
 export class DotDecoder implements BodyDecoder {
@@ -71,24 +53,41 @@ export class DotDecoder implements BodyDecoder {
 
   #inPlace(chunk: Buffer, from: number): Buffer {
     const length = chunk.length
+    let text: string | undefined
+    let searches = 0
     let place = this.#place
     let read = from
     let write = from
     while (read < length) {
-      if (place === start || place === middle) {
+      const searching = searches < maxSearches && length - read > worthSearching
+      if (searching && place === middle) {
+        searches++
+        text ??= chunk.toString('latin1', from, length)
+        special.lastIndex = read - from
+        const found = special.exec(text)
+        const stop = found === null ? length : from + found.index
+        if (write !== read && stop > read) chunk.copyWithin(write, read, stop)
+        write += stop - read
+        read = stop
+        if (found === null) {
+          if (chunk[length - 1] === LF) place = start
+          break
+        }
+        // A line feed before a dot matches at the line feed, and its CR is behind us.
+        if (chunk[read] === LF && read > from && text.charCodeAt(read - from - 1) === CR) place = afterCr
+      } else if (!searching && (place === start || place === middle)) {
         // A dot with CR behind it may be the end: that, and all else that is not text, is looked at below.
         if (place === start && chunk[read] === DOT && read + 1 < length && chunk[read + 1] !== CR) {
           read++
           place = middle
         }
         if (place === middle || chunk[read] !== DOT) {
-          const text = read
-          read = endOfText(chunk, read)
-          if (read > text) {
-            write = moved(chunk, write, text, read)
+          for (let octet = chunk[read] as number; octet > CR; octet = chunk[read] as number) {
+            chunk[write++] = octet
             place = middle
-            if (read === length) break
+            if (++read === length) break
           }
+          if (read === length) break
           if (chunk[read] === CR && read + 1 < length && chunk[read + 1] === LF) {
             chunk[write++] = CR
             chunk[write++] = LF
