@@ -28,3 +28,17 @@ test('outcomes are counted by what they came to, not by what the last attempt sa
   const family = meter.families.find(({ name }) => name === 'posthorn_outcomes_total')
   expect([...(family?.samples() ?? [])]).toContainEqual({ labels: ['unknown'], value: 1 })
 })
+
+test('the delay of the loop is what comes on top of the time between two looks at it', () => {
+  const meter = new Meter()
+  let between = 10.2
+  const lag = { enable: () => true, disable: () => true, reset() {}, percentile: () => between * 1e6 }
+  countsOn(meter, lag)
+  const family = meter.families.find(({ name }) => name === 'posthorn_event_loop_delay_p99_seconds')
+  const read = () => ([...(family?.samples() ?? [])] as { value: number }[])[0]?.value
+  expect(read()).toBeCloseTo(0.0002)
+  between = 31.2
+  expect(read()).toBeCloseTo(0.0212)
+  between = 9.9
+  expect(read()).toBe(0)
+})
