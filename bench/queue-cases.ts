@@ -1,4 +1,5 @@
-// The cases of the queue bench. Rates are compared A B A B in one run, medians of the rounds.
+// The cases of the queue bench. Rates are compared A B A B in one run: medians of the rounds, and of their ratios, since a
+// round sees the same machine as the one beside it and not as the one a minute later.
 
 import { execFile } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
@@ -22,7 +23,7 @@ type Server = Awaited<ReturnType<typeof startPosthorn>>
 
 const load = (messages: number) => ({ messages, sessions: 20, size: 4096, keep: true })
 const perSecond = (messages: number, ms: number) => (messages / ms) * 1000
-const percent = (part: number, whole: number) => `${((part / whole) * 100).toFixed(0)} %`
+const percent = (ratio: number) => `${(ratio * 100).toFixed(0)} %`
 
 /** A data folder with a backlog in it, removed at the end. */
 async function withBacklog<T>(backlog: Parameters<typeof fill>[1], use: (data: string) => Promise<T>): Promise<T> {
@@ -46,7 +47,7 @@ async function accepts(server: Server, messages: number): Promise<number> {
   return rate
 }
 
-/** Rates of two by turns. */
+/** Rates of two by turns, and how much of `a`'s `b` has. */
 async function byTurns(
   rounds: number,
   a: () => Promise<number>,
@@ -59,7 +60,8 @@ async function byTurns(
     for (const which of order) rates[which].push(await (which === 0 ? a() : b()))
     say(`round ${n + 1} of ${rounds}: ${rates.map(r => r.at(-1)?.toFixed(0)).join(' and ')} msg/s`)
   }
-  return { a: middle(rates[0]), b: middle(rates[1]) }
+  const ratio = middle(rates[1].map((rate, n) => rate / (rates[0][n] as number)))
+  return { a: middle(rates[0]), b: middle(rates[1]), ratio }
 }
 
 const million: Case = ({ rounds, scale, say }) => {
@@ -93,7 +95,7 @@ const million: Case = ({ rounds, scale, say }) => {
       }
       const peak = watchPeak(full.pid)
       const messages = Math.ceil(10_000 * scale)
-      const { a, b } = await byTurns(
+      const { a, b, ratio } = await byTurns(
         rounds,
         () => accepts(empty, messages),
         () => accepts(full, messages),
@@ -104,9 +106,9 @@ const million: Case = ({ rounds, scale, say }) => {
       figures.push(
         {
           what: `accept rate with ${count} deferred, msg/s`,
-          is: `${b.toFixed(0)} of ${a.toFixed(0)}, ${percent(b, a)}`,
+          is: `${b.toFixed(0)} of ${a.toFixed(0)}, ${percent(ratio)}`,
           limit: '≥ 80 %',
-          ok: b >= 0.8 * a,
+          ok: ratio >= 0.8,
         },
         { what: 'posthorn queue list --limit 20, ms', is: list.toFixed(0), limit: '< 1000', ok: list < 1000 },
         { what: 'restart until it greets, ms', is: ready.toFixed(0), limit: '< 5000', ok: ready < 5000 },
@@ -161,9 +163,9 @@ const dead: Case = async ({ rounds, scale, say }) => {
       try {
         await relays(alone)()
         await relays(beside)()
-        const { a, b } = await byTurns(rounds, relays(alone), relays(beside), say)
-        const is = `${b.toFixed(0)} of ${a.toFixed(0)}, ${percent(b, a)}`
-        return [{ what: `relay beside a dead lane of ${count}, msg/s`, is, limit: '≥ 90 %', ok: b >= 0.9 * a }]
+        const { a, b, ratio } = await byTurns(rounds, relays(alone), relays(beside), say)
+        const is = `${b.toFixed(0)} of ${a.toFixed(0)}, ${percent(ratio)}`
+        return [{ what: `relay beside a dead lane of ${count}, msg/s`, is, limit: '≥ 90 %', ok: ratio >= 0.9 }]
       } finally {
         await alone.stop()
         await beside.stop()
@@ -280,11 +282,11 @@ const lanes: Case = async ({ rounds, scale, say }) => {
   try {
     await live(true)()
     const now = await byTurns(rounds, live(false), live(true), say)
-    const line = (what: string, { a, b }: { a: number; b: number }): Figure => ({
+    const line = (what: string, { a, b, ratio }: Awaited<ReturnType<typeof byTurns>>): Figure => ({
       what: `${count} lanes against one, ${what}, msg/s`,
-      is: `${b.toFixed(0)} of ${a.toFixed(0)}, ${percent(b, a)}`,
+      is: `${b.toFixed(0)} of ${a.toFixed(0)}, ${percent(ratio)}`,
       limit: '≥ 80 %',
-      ok: b >= 0.8 * a,
+      ok: ratio >= 0.8,
     })
     return [line('a backlog after boot', boot), line('as it comes', now)]
   } finally {
