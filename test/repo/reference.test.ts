@@ -45,7 +45,7 @@ test('every error code of the sources is listed', () => {
 test('every command has its help', () => {
   expect(page('cli.md')).toContain('Usage: posthorn queue list [options]')
   const program = readFileSync(new URL('../../packages/cli/src/program.ts', import.meta.url), 'utf8')
-  const names = Array.from(program.matchAll(/add\(program, '(\w+)'/g), match => match[1])
+  const names = Array.from(program.matchAll(/add\(\s*program,\s*'(\w+)'/g), match => match[1])
   expect(names.length).toBeGreaterThan(8)
   for (const name of names) expect(page('cli.md')).toContain(`\n## posthorn ${name}\n`)
 })

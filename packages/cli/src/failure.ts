@@ -1,4 +1,4 @@
-import { PosthornError, PosthornErrors } from '@posthorn/core'
+import { PosthornError, PosthornErrors } from '@posthorn/core/control'
 import { CommanderError } from 'commander'
 import type { Io } from './io.ts'
 

@@ -1,18 +1,5 @@
 import { Command } from 'commander'
-import { check } from './commands/check.ts'
-import { dkimList, dkimMake } from './commands/dkim.ts'
-import { dns } from './commands/dns.ts'
-import { explain } from './commands/explain.ts'
-import { init } from './commands/init.ts'
-import { queueLanes, queuePause, queueResume } from './commands/lanes.ts'
-import { passwd } from './commands/passwd.ts'
-import { queueList, queueShow } from './commands/queue.ts'
-import { queueAct } from './commands/queue-act.ts'
-import { reload } from './commands/reload.ts'
-import { send } from './commands/send.ts'
-import { start } from './commands/start.ts'
-import { status } from './commands/status.ts'
-import { backupStore, fsckStore } from './commands/store.ts'
+import { type Action, commands, type Loaded } from './commands.ts'
 import { version } from './distribution.ts'
 import { exit, exitCodeOf, exitHelp, type Tell, tell } from './failure.ts'
 import type { Io } from './io.ts'
@@ -21,8 +8,6 @@ import type { Io } from './io.ts'
 export interface Common extends Tell {
   readonly config?: string
 }
-
-type Action = (io: Io, options: any, ...args: any[]) => Promise<number>
 
 /** Runs a command line; resolves with its exit code and never rejects. `args`: without node and script. */
 export async function run(args: readonly string[], io: Io): Promise<number> {
@@ -51,12 +36,12 @@ function build(io: Io, perform: (action: Action, options: Common, rest: unknown[
     .addHelpText('after', `\n${exitHelp}`)
     .showSuggestionAfterError()
 
-  const add = (parent: Command, name: string, description: string, action: Action): Command => {
+  const add = (parent: Command, name: string, description: string, load: Loaded): Command => {
     const command = parent.command(name).description(description)
     command.action((...all: unknown[]) => {
       // commander hands over arguments, then options, then the command.
       const options = all.at(-2) as Common
-      return perform(action, options, all.slice(0, -2))
+      return perform(async (...given) => (await load())(...given), options, all.slice(0, -2))
     })
     return command.option('--json', 'print JSON').option('--verbose', 'say more, and where errors come from')
   }
@@ -65,7 +50,7 @@ function build(io: Io, perform: (action: Action, options: Common, rest: unknown[
   const withServer = (command: Command) =>
     withConfig(command).option('--socket <path>', "the server's control socket, if not the configuration's")
 
-  add(program, 'init', 'Write a configuration: asks, or --yes for the defaults.', init)
+  add(program, 'init', 'Write a configuration: asks, or --yes for the defaults.', commands.init)
     .option('-y, --yes', 'do not ask')
     .option('--kind <kind>', 'server: keeps mail; gateway: passes it on to another server')
     .option('--format <format>', 'ts, yaml or json; default ts')
@@ -73,16 +58,23 @@ function build(io: Io, perform: (action: Action, options: Common, rest: unknown[
     .option('--domain <domain>', 'a domain whose mail comes here')
     .option('--to <host:port>', 'gateway: the server behind it')
     .option('--force', 'overwrite a configuration that is there')
-  withConfig(add(program, 'start', 'Run the server until SIGTERM or SIGINT; SIGHUP reloads.', start)).option(
+  withConfig(add(program, 'start', 'Run the server until SIGTERM or SIGINT; SIGHUP reloads.', commands.start)).option(
     '--demo',
     'without a configuration here, run a small one on loopback, data in .posthorn/',
   )
-  withConfig(add(program, 'check', 'Validate the configuration and print what it would do; starts nothing.', check))
-  withServer(
-    add(program, 'reload', 'Make the running server take its configuration anew; an error changes nothing.', reload),
+  withConfig(
+    add(program, 'check', 'Validate the configuration and print what it would do; starts nothing.', commands.check),
   )
-  withServer(add(program, 'status', 'Print what the running server does.', status))
-  withServer(add(program, 'send', 'Send a test message and follow it to its end.', send))
+  withServer(
+    add(
+      program,
+      'reload',
+      'Make the running server take its configuration anew; an error changes nothing.',
+      commands.reload,
+    ),
+  )
+  withServer(add(program, 'status', 'Print what the running server does.', commands.status))
+  withServer(add(program, 'send', 'Send a test message and follow it to its end.', commands.send))
     .option('--from <address>', 'sender; <> for none')
     .option('--to <address...>', 'recipients')
     .option('--subject <text>', 'subject', 'Test by posthorn send')
@@ -94,11 +86,11 @@ function build(io: Io, perform: (action: Action, options: Common, rest: unknown[
     .option('--tls <mode>', 'none, opportunistic, require or verify', 'opportunistic')
     .option('--no-follow', 'end when it was accepted')
     .option('--wait <duration>', 'how long to follow it', '60s')
-  withServer(add(program, 'dns', 'Print the DNS records to publish for our domains, as a zone file.', dns))
+  withServer(add(program, 'dns', 'Print the DNS records to publish for our domains, as a zone file.', commands.dns))
     .argument('[domain...]', 'default: all that are ours')
     .option('--check', 'compare with what is published; exit code 1 where it differs')
     .option('--address <ip...>', 'public addresses of this server, where it cannot know them')
-  withServer(add(program, 'explain', 'Print why a message went where it went.', explain)).argument(
+  withServer(add(program, 'explain', 'Print why a message went where it went.', commands.explain)).argument(
     '<id>',
     'of a message, as in logs and replies',
   )
@@ -110,16 +102,16 @@ function build(io: Io, perform: (action: Action, options: Common, rest: unknown[
       .option('--sender <address>', 'only from this sender or domain')
       .option('--recipient <address>', 'only to this recipient or domain')
       .option('--older <duration>', 'only those received at least this long ago: 2h')
-  filtered(add(queue, 'list', 'List queued messages, oldest first.', queueList)).option(
+  filtered(add(queue, 'list', 'List queued messages, oldest first.', commands.queueList)).option(
     '--limit <count>',
     'at most so many',
     '50',
   )
-  withServer(add(queue, 'show', 'Print one queued message: envelope, recipients, attempts.', queueShow)).argument(
-    '<id>',
-  )
-  const act = (kind: Parameters<typeof queueAct>[0], description: string) =>
-    filtered(add(queue, kind, description, queueAct(kind)))
+  withServer(
+    add(queue, 'show', 'Print one queued message: envelope, recipients, attempts.', commands.queueShow),
+  ).argument('<id>')
+  const act = (kind: Parameters<typeof commands.queueAct>[0], description: string) =>
+    filtered(add(queue, kind, description, commands.queueAct(kind)))
       .argument('[id]', 'one message; else all that match the filter')
       .option('--all', 'every message, where there is no filter')
   act('retry', 'Try again now.')
@@ -131,32 +123,33 @@ function build(io: Io, perform: (action: Action, options: Common, rest: unknown[
     '--to <plugin[/lane]>',
     'a delivery plugin, or one lane of it',
   )
-  withServer(add(queue, 'lanes', 'Print every destination: what it does, and why not more.', queueLanes))
-  withServer(add(queue, 'pause', 'Deliver nothing of a lane until it is resumed.', queuePause))
+  withServer(add(queue, 'lanes', 'Print every destination: what it does, and why not more.', commands.queueLanes))
+  withServer(add(queue, 'pause', 'Deliver nothing of a lane until it is resumed.', commands.queuePause))
     .argument('<lane>', 'as `queue lanes` names it')
     .option('--reason <text>', 'for the lane table')
-  withServer(add(queue, 'resume', 'Deliver a paused lane again.', queueResume)).argument(
+  withServer(add(queue, 'resume', 'Deliver a paused lane again.', commands.queueResume)).argument(
     '<lane>',
     'as `queue lanes` names it',
   )
-  withConfig(add(program, 'fsck', 'Check the store of a stopped server: what is wrong, and what to do.', fsckStore))
+  withConfig(
+    add(program, 'fsck', 'Check the store of a stopped server: what is wrong, and what to do.', commands.fsckStore),
+  )
     .option('--repair', 'quarantine what cannot be read, write what can be rebuilt')
     .option('--quick', 'do not read every octet of large messages')
-  withServer(add(program, 'backup', 'Copy the store of the running server, consistently.', backupStore)).argument(
-    '<folder>',
-    'empty or absent; point `data` at it to restore',
-  )
+  withServer(
+    add(program, 'backup', 'Copy the store of the running server, consistently.', commands.backupStore),
+  ).argument('<folder>', 'empty or absent; point `data` at it to restore')
   const dkim = program.command('dkim').description('Keys that sign what we send.')
   for (const [name, description, rotate] of [
     ['generate', 'Make keys for a domain and print the records to publish.', false],
     ['rotate', 'Make keys that sign from the next reload on; the old ones stay published a while.', true],
   ] as const) {
-    withConfig(add(dkim, name, description, dkimMake(rotate)))
+    withConfig(add(dkim, name, description, commands.dkimMake(rotate)))
       .argument('<domain>')
       .option('--selector <name>', 'default: the date')
       .option('--algorithm <name>', 'rsa, ed25519 or both', 'both')
   }
-  withConfig(add(dkim, 'list', 'List keys and what they do.', dkimList)).argument('[domain]')
-  add(program, 'passwd', 'Print the hash of a password, for the plugin users.', passwd)
+  withConfig(add(dkim, 'list', 'List keys and what they do.', commands.dkimList)).argument('[domain]')
+  add(program, 'passwd', 'Print the hash of a password, for the plugin users.', commands.passwd)
   return program
 }

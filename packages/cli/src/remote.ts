@@ -1,5 +1,4 @@
-import { PosthornError } from '@posthorn/core'
-import { ControlClient, locateSocket } from '@posthorn/core/runtime'
+import { ControlClient, locateSocket, PosthornError } from '@posthorn/core/control'
 import { bases } from './distribution.ts'
 import type { Io } from './io.ts'
 

@@ -4,7 +4,7 @@ import {
   type QueueFilter,
   type QueueListing,
   type QueueMessage,
-} from '@posthorn/core/runtime'
+} from '@posthorn/core/control'
 import { exit, usageError } from '../failure.ts'
 import type { Io } from '../io.ts'
 import type { Common } from '../program.ts'

@@ -1,4 +1,4 @@
-import { formatSize, type Status } from '@posthorn/core/runtime'
+import { formatSize, type Status } from '@posthorn/core/control'
 import { exit } from '../failure.ts'
 import type { Io } from '../io.ts'
 import type { Common } from '../program.ts'
