@@ -58,12 +58,18 @@ describe.runIf(needs(...dnsPrograms))('Knot and Unbound', () => {
   })
   afterAll(() => rig?.[Symbol.asyncDispose]())
 
+  // The zones say 60; what Unbound has had in its cache for a moment is a little less.
+  const nearlyMinute = expect.toSatisfy(
+    (ttl: number) => ttl > 30 && ttl <= 60,
+    'a TTL of a minute, or what is left of it',
+  )
+
   test('what is signed is secure: answers of every type, aliases, and that there is nothing', async () => {
     const dns = await ask([rig.resolver])
     expect(await dns.resolve('signed.test', 'MX')).toMatchObject({
       records: [{ preference: 10, exchange: 'mail.signed.test' }],
       secure: true,
-      ttl: 60,
+      ttl: nearlyMinute,
     })
     expect(await dns.resolve('Signed.Test.', 'TXT')).toMatchObject({ records: ['v=spf1 mx -all'], secure: true })
     expect(await dns.resolve('alias.signed.test', 'AAAA')).toMatchObject({
@@ -80,8 +86,16 @@ describe.runIf(needs(...dnsPrograms))('Knot and Unbound', () => {
       { critical: false, tag: 'issue', value: 'ca.test' },
     ])
     expect((await dns.resolve('signed.test', 'NS')).records).toEqual(['ns.signed.test'])
-    expect(await dns.resolve('nothing.signed.test', 'A')).toMatchObject({ status: 'nxdomain', secure: true, ttl: 60 })
-    expect(await dns.resolve('mail.signed.test', 'TXT')).toMatchObject({ status: 'nodata', secure: true, ttl: 60 })
+    expect(await dns.resolve('nothing.signed.test', 'A')).toMatchObject({
+      status: 'nxdomain',
+      secure: true,
+      ttl: nearlyMinute,
+    })
+    expect(await dns.resolve('mail.signed.test', 'TXT')).toMatchObject({
+      status: 'nodata',
+      secure: true,
+      ttl: nearlyMinute,
+    })
   })
 
   test('what is not signed is not, nor is an alias out of a signed zone', async () => {
