@@ -57,8 +57,10 @@ export class LevelBlobWriter implements BlobWriter {
     this.size += chunk.length
     let wait: Promise<void> | undefined
     for (let at = 0; at < chunk.length; ) {
-      this.#buffer ??= this.#spare ?? Buffer.allocUnsafeSlow(gathered)
-      this.#spare = undefined
+      if (this.#buffer === undefined) {
+        this.#buffer = this.#spare ?? Buffer.allocUnsafeSlow(gathered)
+        this.#spare = undefined
+      }
       const part = chunk.subarray(at, at + gathered - this.#buffered)
       this.#buffer.set(part, this.#buffered)
       this.#buffered += part.length
