@@ -15,7 +15,7 @@ export function lifecycleScene(parent: Aborter): Scene {
     role: 'internal',
     facts: { origin, state: () => undefined },
     parent,
-    open: (entry, call) => ({ run: () => entry.handler(call), keep() {}, drop() {} }),
+    open: entry => ({ run: call => entry.handler(call), keep() {}, drop() {} }),
     settled() {},
   }
 }

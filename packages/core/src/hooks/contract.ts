@@ -68,7 +68,7 @@ export interface Fault {
  * times out or answers nonsense. After `keep` or `drop` its handles are dead.
  */
 export interface Unit {
-  run(): unknown
+  run(call: Call): unknown
   /** The call has settled: its handles die now, its buffer waits for `keep` at the end of the wave. */
   settle?(): void
   keep(): void
@@ -78,23 +78,28 @@ export interface Unit {
 /** How one call ended. Skipped calls (`unless`) are told too, for the trace. */
 export interface Settled {
   readonly entry: HookEntry
+  /** What the scene opened for it; absent where it was skipped or came too late. */
+  readonly unit?: Unit | undefined
   readonly value: unknown
-  readonly fault?: Fault
-  readonly skipped?: true
+  readonly fault?: Fault | undefined
+  readonly skipped?: boolean
   /** The operator's `objection` turned this objection into Junk, or into nothing: `value` is what the plugin had said. */
-  readonly overridden?: 'junk' | 'ignore'
+  readonly overridden?: 'junk' | 'ignore' | undefined
   /** Milliseconds. */
   readonly ms: number
+  /** When its wave had ended, in milliseconds since the epoch. */
+  readonly at: number
 }
 
 /** Where a stage runs: whose role and facts filter the hooks, what ends them early, who is told. */
 export interface Scene {
   readonly role: Role
+  /** Made when asked: most hooks have no `unless`. */
   readonly facts: Facts
   /** Aborts the hooks' signals when the session or transaction ends. */
   readonly parent: Aborter
   /** Makes the handle(s) of one call. */
-  open(entry: HookEntry, call: Call): Unit
+  open(entry: HookEntry): Unit
   /** Told of each call in config order, after its wave. */
   settled(result: Settled): void
   /** The plugin's log with the ids of this session or message; else `entry.log`. */

@@ -16,7 +16,7 @@ import type {
 } from './contract.ts'
 import { type Merged, mergeEnds, mergeGate, objectionOf, strength } from './merge.ts'
 import { Timers } from './timers.ts'
-import { Wave } from './wave.ts'
+import { type Waiting, Wave } from './wave.ts'
 
 export type { FirstResult, GateResult, RunOptions } from './contract.ts'
 
@@ -100,17 +100,20 @@ function allRefused(all: readonly Settled[], targets: readonly string[]): boolea
   return targets.every(id => verdicts.has(id as Id))
 }
 
-class Run {
+class Run implements Waiting {
   readonly #plan: StagePlan
   readonly #scene: Scene
   readonly #options: RunOptions
   readonly #single: boolean
   readonly #ends: (all: readonly Settled[]) => boolean
-  readonly #settled: Settled[] = []
+  #settled: readonly Settled[] = nothing.settled
   /** Place in `waves`, then in `effects`; `#inner` is the place in the wave where hooks run one by one. */
   #outer = 0
   #inner = 0
-  #resume: (() => void) | undefined
+  #wave: Wave | undefined
+  #result: ((settled: readonly Settled[]) => unknown) | undefined
+  #resolve: ((value: unknown) => void) | undefined
+  #reject: ((error: unknown) => void) | undefined
 
   /** `single`: each hook is a wave of its own. `ends`: told all results after each wave, says whether the stage is over. */
   constructor(
@@ -128,19 +131,25 @@ class Run {
   }
 
   go<T>(result: (settled: readonly Settled[]) => T): Awaitable<T> {
-    let wave = this.#step()
-    if (wave === undefined) return result(this.#settled)
+    this.#wave = this.#step()
+    if (this.#wave === undefined) return result(this.#settled)
+    // Fields, not a closure over them: V8 keeps objects that hold a closure of their own until the next full collection.
     return new Promise((resolve, reject) => {
-      this.#resume = () => {
-        try {
-          wave = this.#ended(wave as Wave) ? undefined : this.#step()
-          if (wave === undefined) resolve(result(this.#settled))
-        } catch (error) {
-          // Not a hook's doing: a unit or the scene failed. The pipeline answers for it.
-          reject(error)
-        }
-      }
+      this.#result = result
+      this.#resolve = resolve as (value: unknown) => void
+      this.#reject = reject
     })
+  }
+
+  /** The wave that was waited for has ended. */
+  resume(): void {
+    try {
+      this.#wave = this.#ended(this.#wave as Wave) ? undefined : this.#step()
+      if (this.#wave === undefined) this.#resolve?.(this.#result?.(this.#settled))
+    } catch (error) {
+      // Not a hook's doing: a unit or the scene failed. The pipeline answers for it.
+      this.#reject?.(error)
+    }
   }
 
   /** Runs waves until one has to wait, which comes back, or until the end. */
@@ -148,7 +157,7 @@ class Run {
     for (;;) {
       const entries = this.#next()
       if (entries === undefined) return undefined
-      const wave = new Wave(this.#scene, this.#options, () => this.#resume?.())
+      const wave = new Wave(this.#scene, this.#options, this)
       if (!wave.start(entries)) return wave
       if (this.#ended(wave)) return undefined
     }
@@ -157,7 +166,7 @@ class Run {
   #ended(wave: Wave): boolean {
     const settled = wave.finish()
     if (settled.length === 0) return false
-    this.#settled.push(...settled)
+    this.#settled = this.#settled.length === 0 ? settled : [...this.#settled, ...settled]
     return this.#ends(this.#settled)
   }
 

@@ -9,7 +9,8 @@ export interface Timer {
 }
 
 interface Node extends Timer {
-  fn: (() => void) | undefined
+  fn: ((arg: any) => void) | undefined
+  arg: unknown
   list: List
   prev: Node | undefined
   next: Node | undefined
@@ -31,14 +32,17 @@ export class Timers {
     this.#clock = clock
   }
 
-  /** Calls `fn` once after `ms`, and at most 50 ms later, unless stopped. `fn` must not throw. */
-  start(ms: number, fn: () => void): Timer {
+  /**
+   * Calls `fn(arg)` once after `ms`, and at most 50 ms later, unless stopped. `fn` must not throw. `now`: what the clock
+   * said, from whoever has just asked it.
+   */
+  start<T>(ms: number, fn: (arg: T) => void, arg: T, now: number = this.#clock.monotonic()): Timer {
     let list = this.#lists.get(ms)
     if (list === undefined) {
       list = { ms, head: undefined, tail: undefined }
       this.#lists.set(ms, list)
     }
-    const node: Node = { deadline: this.#clock.monotonic() + ms, fn, list, prev: list.tail, next: undefined }
+    const node: Node = { deadline: now + ms, fn, arg, list, prev: list.tail, next: undefined }
     if (list.tail === undefined) list.head = node
     else list.tail.next = node
     list.tail = node
@@ -62,9 +66,9 @@ export class Timers {
     const now = this.#clock.monotonic()
     for (const list of this.#lists.values()) {
       while (list.head !== undefined && list.head.deadline <= now) {
-        const fn = list.head.fn as () => void
+        const { fn, arg } = list.head as { fn: (arg: unknown) => void; arg: unknown }
         unlink(list.head)
-        fn()
+        fn(arg)
       }
       if (list.head === undefined) this.#lists.delete(list.ms)
     }
@@ -79,6 +83,7 @@ function unlink(node: Node): void {
   if (node.next === undefined) node.list.tail = node.prev
   else node.next.prev = node.prev
   node.fn = undefined
+  node.arg = undefined
   node.prev = undefined
   node.next = undefined
 }

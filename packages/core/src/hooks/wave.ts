@@ -9,33 +9,48 @@ import type { Fault, HookEntry, RunOptions, Scene, Settled, Unit } from './contr
 import { strength } from './merge.ts'
 import type { Timer } from './timers.ts'
 
-/** One call under way. */
-interface Slot {
+/** One call: under way, and then how it ended. */
+class Slot implements Settled {
+  wave: Wave | undefined
   readonly entry: HookEntry
-  readonly call: HookCall
+  call: HookCall | undefined
+  /** By the monotonic clock. */
   readonly started: number
-  unit: Unit | undefined
-  timer: Timer | undefined
-  settled: boolean
-  skipped: boolean
-  value: unknown
-  fault: Fault | undefined
-  ms: number
+  unit: Unit | undefined = undefined
+  timer: Timer | undefined = undefined
+  settled = false
+  skipped = false
+  value: unknown = undefined
+  fault: Fault | undefined = undefined
+  overridden: Settled['overridden'] = undefined
+  ms = 0
+  at = 0
+
+  constructor(wave: Wave, entry: HookEntry, call: HookCall, started: number) {
+    this.wave = wave
+    this.entry = entry
+    this.call = call
+    this.started = started
+  }
+}
+
+/** Who waits for a wave: told when it ends later than `start` returned. */
+export interface Waiting {
+  resume(): void
 }
 
 export class Wave {
   readonly #scene: Scene
   readonly #options: RunOptions
   readonly #slots: Slot[] = []
-  readonly #done: () => void
+  readonly #run: Waiting
   #left = 0
   #starting = true
 
-  /** `done` is called when the wave ends later than `start` returned. */
-  constructor(scene: Scene, options: RunOptions, done: () => void) {
+  constructor(scene: Scene, options: RunOptions, run: Waiting) {
     this.#scene = scene
     this.#options = options
-    this.#done = done
+    this.#run = run
   }
 
   /** Calls the hooks of this scene's role. True when all have settled in this tick. */
@@ -50,18 +65,7 @@ export class Wave {
     const { runtime, deadline } = this.#options
     const started = runtime.clock.monotonic()
     const call = new HookCall(entry, scene, runtime)
-    const slot: Slot = {
-      entry,
-      call,
-      started,
-      unit: undefined,
-      timer: undefined,
-      settled: false,
-      skipped: false,
-      value: undefined,
-      fault: undefined,
-      ms: 0,
-    }
+    const slot = new Slot(this, entry, call, started)
     this.#slots.push(slot)
     this.#left++
     try {
@@ -72,18 +76,18 @@ export class Wave {
       }
       const wait = deadline === undefined ? entry.timeout : Math.min(entry.timeout, deadline - started)
       if (wait <= 0) {
-        this.#timeOut(slot)
+        this.timeOut(slot)
         return
       }
-      const unit = scene.open(entry, call)
+      const unit = scene.open(entry)
       slot.unit = unit
-      const value = unit.run()
+      const value = unit.run(call)
       const then = thenOf(value)
       if (then === undefined) {
         this.#settle(slot, value)
         return
       }
-      slot.timer = runtime.timers.start(wait, () => this.#timeOut(slot))
+      slot.timer = runtime.timers.start(wait, timeOut, slot, started)
       then.call(
         value,
         result => this.#settle(slot, result),
@@ -121,7 +125,8 @@ export class Wave {
     this.#end(slot, kind === 'timeout' ? aborted.timeout : undefined)
   }
 
-  #timeOut(slot: Slot): void {
+  /** No answer came in time. */
+  timeOut(slot: Slot): void {
     const ms = Math.round(this.#options.runtime.clock.monotonic() - slot.started)
     this.#fail(slot, 'timeout', new Error(`no answer in ${ms} ms`))
   }
@@ -130,21 +135,28 @@ export class Wave {
     slot.settled = true
     slot.ms = this.#options.runtime.clock.monotonic() - slot.started
     if (slot.timer !== undefined) this.#options.runtime.timers.stop(slot.timer)
-    slot.call.end(timeout)
-    if (--this.#left === 0 && !this.#starting) this.#done()
+    slot.timer = undefined
+    slot.call?.end(timeout)
+    slot.call = undefined
+    slot.wave = undefined
+    if (--this.#left === 0 && !this.#starting) this.#run.resume()
   }
 
   /** Keeps the units and tells the scene, in config order. To be called once, when all have settled. */
-  finish(): Settled[] {
-    const all: Settled[] = []
+  finish(): readonly Settled[] {
+    const at = this.#options.runtime.now()
     for (const slot of this.#slots) {
+      slot.at = at
       if (slot.fault === undefined && !slot.skipped) keep(slot)
-      const settled = report(slot)
-      if (settled.fault !== undefined) this.#log(settled)
-      all.push(settled)
+      if (slot.fault !== undefined) this.#log(slot)
+      else if (slot.entry.objection !== 'keep' && objects(slot.value)) slot.overridden = slot.entry.objection
     }
-    for (const settled of all) this.#scene.settled(settled)
-    return all
+    for (const slot of this.#slots) {
+      this.#scene.settled(slot)
+      // What a hook answered may be kept; that must not keep its message.
+      slot.unit = undefined
+    }
+    return this.#slots
   }
 
   #log({ entry, fault, ms }: Settled): void {
@@ -154,6 +166,8 @@ export class Wave {
     log.error(fields, `hook ${this.#options.stage} of ${entry.plugin} failed: ${error.message}`)
   }
 }
+
+const timeOut = (slot: Slot): void => slot.wave?.timeOut(slot)
 
 type Then = (ok: (value: unknown) => void, fail: (error: unknown) => void) => unknown
 
@@ -181,13 +195,6 @@ function keep(slot: Slot): void {
     slot.value = undefined
     slot.fault = { kind: 'error', error: error instanceof Error ? error : new Error(String(error)) }
   }
-}
-
-function report({ entry, value, fault, skipped, ms }: Slot): Settled {
-  if (skipped) return { entry, value: undefined, skipped: true, ms }
-  if (fault !== undefined) return { entry, value: undefined, fault, ms }
-  if (entry.objection !== 'keep' && objects(value)) return { entry, value, overridden: entry.objection, ms }
-  return { entry, value, ms }
 }
 
 const objects = (value: unknown): boolean =>

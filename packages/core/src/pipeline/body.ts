@@ -8,6 +8,7 @@ import type { Awaitable, Tap } from '../transaction.ts'
 import type { BodySink } from './contract.ts'
 import { answerDot } from './dot.ts'
 import { replies, storageReply, verdictReply } from './replies.ts'
+import { withMessage } from './scene.ts'
 import type { SessionCore } from './session.ts'
 import type { TransactionCore } from './transaction.ts'
 
@@ -31,7 +32,7 @@ export class BodyIntake implements BodySink {
 
   /** Runs the `data` gates: a sink for the body, or the reply that refuses it. */
   static open(session: SessionCore, tx: TransactionCore): Awaitable<BodySink | Reply> {
-    const scene = session.scene(tx.trace, tx, unit => call => unit.entry.handler(unit.message, call))
+    const scene = session.scene(tx.trace, tx, withMessage)
     return andThen(session.run(runGate, 'data', scene), ({ verdict, by, settled }) => {
       if (verdict?.kind === 'discard') tx.discarded ??= { by: by ?? '', reason: verdict.reason }
       else if (verdict !== undefined && !session.holdsInstead(tx, verdict, by)) {

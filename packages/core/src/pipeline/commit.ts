@@ -242,12 +242,10 @@ async function seal(
 ): Promise<AcceptedVariant | { readonly verdict: Verdict; readonly by: string }> {
   let current = variant
   const to = variant.targets.map(deliveryTarget)
-  const scene = session.scene(
-    tx.trace,
-    tx,
-    unit => call => unit.entry.handler(view(session, tx, current, received), to, call),
+  const scene = session.scene(tx.trace, tx, (unit, call) =>
+    unit.entry.handler(view(session, tx, current, received), to, call),
   )
-  const told = scene.settled
+  const told = scene.settled.bind(scene)
   scene.settled = settled => {
     if (settled.fault === undefined && Array.isArray(settled.value)) {
       const fields = settled.value as readonly (readonly [string, string])[]
@@ -286,7 +284,7 @@ async function offer(
   for (const variant of variants) {
     const message = view(session, tx, variant, received)
     const to = variant.targets.map(deliveryTarget)
-    const scene = session.scene(tx.trace, tx, unit => call => unit.entry.handler(message, to, call))
+    const scene = session.scene(tx.trace, tx, (unit, call) => unit.entry.handler(message, to, call))
     const outcome = runFirst(session.generation.plan.stages.queue, scene, {
       runtime: session.parts.runtime,
       stage: 'queue',

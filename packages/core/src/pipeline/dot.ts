@@ -13,6 +13,7 @@ import type { OpenTap } from './body.ts'
 import { commitVariants } from './commit.ts'
 import type { TargetRecord } from './envelope.ts'
 import { describeVerdict, refusalReply, replies, verdictReply } from './replies.ts'
+import { withMessage } from './scene.ts'
 import type { SessionCore } from './session.ts'
 import type { TransactionCore } from './transaction.ts'
 
@@ -114,7 +115,7 @@ function runTaps(
       .filter(wave => wave.length > 0)
   const data = session.generation.plan.stages.data
   const plan: StagePlan = { waves: ends(data.waves), effects: ends(data.effects) }
-  const scene = session.scene(tx.trace, tx, unit => call => unit.entry.handler(unit.message, call))
+  const scene = session.scene(tx.trace, tx, withMessage)
   return runGate(plan, scene, {
     runtime: session.parts.runtime,
     stage: 'end',

@@ -5,10 +5,12 @@ import type { Recipient, Target } from '../envelope.ts'
 import { PosthornError } from '../errors.ts'
 import type { HookEntry, Unit } from '../hooks/contract.ts'
 import { changes, type Edit } from '../message/edits.ts'
+import type { Call } from '../plugin.ts'
 import type { Session } from '../session.ts'
 import { StateBuffer, type StateStore, stateView } from '../state.ts'
 import type { Edits, Message } from '../transaction.ts'
 import type { RecipientRecord, TargetRecord } from './envelope.ts'
+import type { Invoke } from './scene.ts'
 import type { SessionCore } from './session.ts'
 import type { TransactionCore } from './transaction.ts'
 
@@ -19,26 +21,21 @@ export class CallUnit implements Unit {
   readonly entry: HookEntry
   readonly #core: SessionCore
   readonly #tx: TransactionCore | undefined
-  readonly #invoke: (unit: CallUnit) => unknown
+  readonly #invoke: Invoke
   #alive = true
   edits: Edit[] | undefined
   added: Added[] | undefined
   state: StateBuffer | undefined
 
-  constructor(
-    entry: HookEntry,
-    core: SessionCore,
-    tx: TransactionCore | undefined,
-    invoke: (unit: CallUnit) => unknown,
-  ) {
+  constructor(entry: HookEntry, core: SessionCore, tx: TransactionCore | undefined, invoke: Invoke) {
     this.entry = entry
     this.#core = core
     this.#tx = tx
     this.#invoke = invoke
   }
 
-  run(): unknown {
-    return this.#invoke(this)
+  run(call: Call): unknown {
+    return this.#invoke(this, call)
   }
 
   settle(): void {

@@ -4,13 +4,13 @@ import { Aborter, aborted } from '../aborter.ts'
 import { andThen } from '../awaitable.ts'
 import type { Generation } from '../boot/contract.ts'
 import type { Credentials } from '../credentials.ts'
-import type { Facts, HookEntry, RunOptions, Scene, Settled, StagePlan } from '../hooks/contract.ts'
+import type { HookEntry, RunOptions, Scene, StagePlan } from '../hooks/contract.ts'
 import { runFirst, runGate } from '../hooks/run.ts'
 import { newId } from '../id.ts'
 import { silentLog } from '../log.ts'
 import { changes } from '../message/edits.ts'
 import { Spool } from '../message/spool.ts'
-import type { Call, StageName } from '../plugin.ts'
+import type { StageName } from '../plugin.ts'
 import type { TraceEntry } from '../queue/contract.ts'
 import type { Origin, Session } from '../session.ts'
 import { newStateStore, type StateBuffer, type StateStore } from '../state.ts'
@@ -25,6 +25,7 @@ import type { PipelineParts } from './pipeline.ts'
 import { differsInPolicy } from './policy.ts'
 import { describeVerdict, passedOnReply, replies, verdictReply } from './replies.ts'
 import { ownTarget, type Resolution, resolveRecipient } from './resolve.ts'
+import { type Invoke, StageScene } from './scene.ts'
 import { Trace } from './trace.ts'
 import { TransactionCore } from './transaction.ts'
 
@@ -68,14 +69,14 @@ export class SessionCore implements PipelineSession {
   }
 
   connect(): Awaitable<Reply | undefined> {
-    return this.#sessionGate('connect', unit => call => unit.entry.handler(unit.session, call))
+    return this.#sessionGate('connect', (unit, call) => unit.entry.handler(unit.session, call))
   }
 
   helo(verb: 'HELO' | 'EHLO' | 'LHLO', name: string): Awaitable<Reply | undefined> {
     this.reset()
     this.#forgetHelo()
     return andThen(
-      this.#sessionGate('helo', unit => call => unit.entry.handler(unit.session, name, call)),
+      this.#sessionGate('helo', (unit, call) => unit.entry.handler(unit.session, name, call)),
       refused => {
         if (refused === undefined) this.origin = { ...this.origin, helo: { verb, name } }
         return refused
@@ -92,7 +93,7 @@ export class SessionCore implements PipelineSession {
 
   auth(credentials: Credentials): Awaitable<{ readonly user: string } | Reply> {
     const trace = new Trace()
-    const scene = this.scene(trace, undefined, unit => call => unit.entry.handler(unit.session, credentials, call))
+    const scene = this.scene(trace, undefined, (unit, call) => unit.entry.handler(unit.session, credentials, call))
     return andThen(this.run(runFirst, 'auth', scene), ({ value, verdict }) => {
       this.#before = [...this.#before, ...trace.entries]
       if (verdict !== undefined) return verdictReply(verdict, this.origin.id)
@@ -117,7 +118,7 @@ export class SessionCore implements PipelineSession {
     const id = this.submission?.id ?? newId(clock.now())
     const tx = new TransactionCore(id, from, params, new Spool(blobs, this.generation.config.body.memory))
     for (const entry of this.#before) tx.trace.add(entry)
-    const scene = this.scene(tx.trace, tx, unit => call => unit.entry.handler(unit.message, from, call))
+    const scene = this.scene(tx.trace, tx, (unit, call) => unit.entry.handler(unit.message, from, call))
     return andThen(this.run(runGate, 'mail', scene), ({ verdict, by }) => {
       if (verdict?.kind === 'discard') tx.discarded = { by: by ?? '', reason: verdict.reason }
       else if (verdict !== undefined && !this.holdsInstead(tx, verdict, by)) {
@@ -146,7 +147,7 @@ export class SessionCore implements PipelineSession {
         this.run(
           runFirst,
           'resolve',
-          this.scene(tx.trace, tx, unit => call => unit.entry.handler(unit.message, address, call), address),
+          this.scene(tx.trace, tx, (unit, call) => unit.entry.handler(unit.message, address, call), address),
         ),
         ({ value, verdict }) => verdict ?? (value as Resolution),
       )
@@ -168,7 +169,7 @@ export class SessionCore implements PipelineSession {
     const scene = this.scene(
       tx.trace,
       tx,
-      unit => call => unit.entry.handler(unit.message, recipientView(recipient, unit), call),
+      (unit, call) => unit.entry.handler(unit.message, recipientView(recipient, unit), call),
       recipient.address,
     )
     return andThen(this.run(runGate, 'rcpt', scene), ({ verdict, by, accepted, passedOn }) => {
@@ -207,10 +208,8 @@ export class SessionCore implements PipelineSession {
       })
       this.observe(
         'answered',
-        this.scene(
-          new Trace(),
-          tx,
-          unit => () => unit.entry.handler(unit.message, { code: reply.code, ...(by === undefined ? {} : { by }) }),
+        this.scene(new Trace(), tx, unit =>
+          unit.entry.handler(unit.message, { code: reply.code, ...(by === undefined ? {} : { by }) }),
         ),
       )
     }
@@ -246,7 +245,7 @@ export class SessionCore implements PipelineSession {
     this.#closed = true
     this.reset()
     this.aborter.abort(aborted.closed)
-    const scene = this.scene(new Trace(), undefined, unit => () => unit.entry.handler(unit.session))
+    const scene = this.scene(new Trace(), undefined, unit => unit.entry.handler(unit.session))
     this.observe('closed', scene)
     this.#release()
   }
@@ -285,39 +284,8 @@ export class SessionCore implements PipelineSession {
   }
 
   /** Where a stage runs. `invoke` makes the call of one hook from its unit. */
-  scene(
-    trace: Trace,
-    tx: TransactionCore | undefined,
-    invoke: (unit: CallUnit) => (call: Call) => unknown,
-    recipient?: Mailbox,
-  ): Scene {
-    const { clock } = this.parts
-    let last: CallUnit | undefined
-    const units = new Map<HookEntry, CallUnit>()
-    return {
-      role: this.origin.listener.role,
-      facts: tx === undefined ? this.#facts() : tx.facts(this.origin, this.state, recipient),
-      parent: tx === undefined ? this.aborter : tx.aborter,
-      open: (entry, call) => {
-        last = new CallUnit(entry, this, tx, unit => invoke(unit)(call))
-        units.set(entry, last)
-        return last
-      },
-      settled: (settled: Settled) => {
-        this.overrule(settled, tx)
-        trace.hook(clock.now(), settled, units.get(settled.entry)?.edits, recipient?.raw)
-        this.parts.observed(settled)
-      },
-    }
-  }
-
-  /** The operator's `objection: junk`: the message goes on, marked. */
-  overrule(settled: Settled, tx: TransactionCore | undefined): void {
-    if (settled.overridden !== 'junk' || tx === undefined) return
-    const { plugin, rank } = settled.entry
-    const reason =
-      (settled.value as { reason?: string; text?: string }).reason ?? (settled.value as { text?: string }).text
-    tx.edits.push({ plugin, rank, change: { kind: 'junk', reason: reason ?? 'objection' } })
+  scene(trace: Trace, tx: TransactionCore | undefined, invoke: Invoke, recipient?: Mailbox): Scene {
+    return new StageScene(this, trace, tx, invoke, recipient)
   }
 
   wroteAtHelo(buffer: StateBuffer | undefined): void {
@@ -329,14 +297,7 @@ export class SessionCore implements PipelineSession {
     this.#heloKeys = []
   }
 
-  #facts(): Facts {
-    return { origin: this.origin, state: name => this.state.get(name) }
-  }
-
-  #sessionGate(
-    stage: 'connect' | 'helo',
-    invoke: (unit: CallUnit) => (call: Call) => unknown,
-  ): Awaitable<Reply | undefined> {
+  #sessionGate(stage: 'connect' | 'helo', invoke: Invoke): Awaitable<Reply | undefined> {
     const trace = new Trace()
     return andThen(this.run(runGate, stage, this.scene(trace, undefined, invoke)), ({ verdict, by }) => {
       this.#before = [...this.#before, ...trace.entries]

@@ -10,6 +10,8 @@ const most = 500
 /** From here on equal entries of further recipients are counted, not kept. */
 const foldAfter = 20
 
+type Writable<T> = { -readonly [K in keyof T]: T[K] }
+
 export class Trace {
   readonly entries: TraceEntry[] = []
   #dropped = 0
@@ -30,18 +32,20 @@ export class Trace {
     else this.#dropped++
   }
 
-  hook(at: number, settled: Settled, edits: readonly Edit[] | undefined, recipient?: string): void {
-    const reason = reasonOf(settled)
-    this.add({
+  hook(settled: Settled, edits: readonly Edit[] | undefined, recipient?: string): void {
+    const { at, entry, ms } = settled
+    const line: Writable<TraceEntry> = {
       at,
-      stage: settled.entry.stage,
-      plugin: settled.entry.plugin,
+      stage: entry.stage,
+      plugin: entry.plugin,
       verdict: answerOf(settled),
-      ms: Math.round(settled.ms * 100) / 100,
-      ...(reason === undefined ? {} : { reason }),
-      ...(recipient === undefined ? {} : { recipient }),
-      ...(edits === undefined || edits.length === 0 ? {} : { edits: edits.map(describeEdit) }),
-    })
+      ms: Math.round(ms * 100) / 100,
+    }
+    const reason = reasonOf(settled)
+    if (reason !== undefined) line.reason = reason
+    if (recipient !== undefined) line.recipient = recipient
+    if (edits !== undefined && edits.length > 0) line.edits = edits.map(describeEdit)
+    this.add(line)
   }
 
   /** The entries, and a last line for what did not fit. */

@@ -5,7 +5,7 @@ import type { Clock } from '../clock.ts'
 import type { DeliveryTarget, Outcome, Queued, Route } from '../delivery.ts'
 import type { Id } from '../envelope.ts'
 import type { AgentEntry } from '../hooks/contract.ts'
-import type { Timers } from '../hooks/timers.ts'
+import type { Timer, Timers } from '../hooks/timers.ts'
 import type { Log } from '../log.ts'
 import { deliveryTarget } from '../message/target.ts'
 import type { Call } from '../plugin.ts'
@@ -58,7 +58,11 @@ export class Sending implements Call {
   #keys: string[] | undefined
   #slots: Set<Disposable> | undefined
   #over = false
-  #end: ((missing: Outcome) => void) | undefined
+  #throttled = false
+  #id = ''
+  #plugin = ''
+  #timer: Timer | undefined
+  #resolve: ((sent: Sent) => void) | undefined
 
   constructor(targets: readonly DeliveryTarget[], context: SendContext) {
     this.#context = context
@@ -102,53 +106,67 @@ export class Sending implements Call {
    * which may be later.
    */
   run(entry: AgentEntry, message: Queued, route: Route, settled: () => void): Promise<Sent> {
+    this.#id = message.id
+    this.#plugin = entry.plugin
     return new Promise(resolve => {
-      const { timers, log } = this.#context
-      let throttled = false
-      const end = (missing: Outcome) => {
-        if (this.#over) return
-        this.#over = true
-        timers.stop(timer)
-        this.#unlink?.()
-        for (const target of this.#targets) {
-          if (!this.outcomes.has(target.id) && !throttled) this.outcomes.set(target.id, missing)
-        }
-        // A slot that the agent forgot must not be lost to all others.
-        if (this.#slots !== undefined) for (const slot of this.#slots) slot[Symbol.dispose]()
-        resolve({ outcomes: this.outcomes, throttled, keys: this.#keys ?? [] })
-      }
-      this.#end = end
-      const timer = timers.start(sendTimeout, () => {
-        log.error({ id: message.id, plugin: entry.plugin, ms: sendTimeout }, 'a delivery took too long')
-        this.#aborter?.abort(aborted.timeout)
-        end(fault('the delivery took too long'))
-      })
-      const failed = (error: unknown) => {
-        if (error instanceof ThrottledError) throttled = true
-        else if (!this.#over) {
-          log.error({ id: message.id, plugin: entry.plugin, hook: 'send', error: reasonOf(error) }, 'a delivery failed')
-        }
-        end(fault(`${entry.plugin}: ${reasonOf(error)}`))
-        settled()
-      }
+      this.#resolve = resolve
+      this.#timer = this.#context.timers.start(sendTimeout, tooLong, this)
       let running: Promise<void>
       try {
         running = entry.agent.send(message, this.#targets, route, this)
       } catch (error) {
-        failed(error)
+        this.#failed(error)
+        settled()
         return
       }
-      Promise.resolve(running).then(() => {
-        end(fault(`${entry.plugin} reported nothing`))
-        settled()
-      }, failed)
+      Promise.resolve(running).then(
+        () => {
+          this.end(`${this.#plugin} reported nothing`)
+          settled()
+        },
+        error => {
+          this.#failed(error)
+          settled()
+        },
+      )
     })
+  }
+
+  #failed(error: unknown): void {
+    if (error instanceof ThrottledError) this.#throttled = true
+    else if (!this.#over) {
+      const fields = { id: this.#id, plugin: this.#plugin, hook: 'send', error: reasonOf(error) }
+      this.log.error(fields, 'a delivery failed')
+    }
+    this.end(`${this.#plugin}: ${reasonOf(error)}`)
+  }
+
+  /** Takes no more reports. `why`: of targets that got none. */
+  end(why: string): void {
+    if (this.#over) return
+    this.#over = true
+    if (this.#timer !== undefined) this.#context.timers.stop(this.#timer)
+    this.#unlink?.()
+    if (!this.#throttled && this.outcomes.size < this.#targets.length) {
+      const missing = fault(why)
+      for (const target of this.#targets) if (!this.outcomes.has(target.id)) this.outcomes.set(target.id, missing)
+    }
+    // A slot that the agent forgot must not be lost to all others.
+    if (this.#slots !== undefined) for (const slot of this.#slots) slot[Symbol.dispose]()
+    this.#resolve?.({ outcomes: this.outcomes, throttled: this.#throttled, keys: this.#keys ?? none })
   }
 
   /** The server stops: the agent's signal aborts, and what it does not report in a moment is deferred. */
   hurry(): void {
     this.#abort().abort(aborted.stopped)
-    this.#context.timers.start(lastWords, () => this.#end?.(fault('the server stopped')))
+    this.#context.timers.start(lastWords, stopped, this)
+  }
+
+  /** The net below the agents' own timeouts. */
+  tooLong(): void {
+    this.log.error({ id: this.#id, plugin: this.#plugin, ms: sendTimeout }, 'a delivery took too long')
+    this.#aborter?.abort(aborted.timeout)
+    this.end('the delivery took too long')
   }
 
   #abort(): Aborter {
@@ -161,6 +179,10 @@ export class Sending implements Call {
     return this.#aborter
   }
 }
+
+const none: readonly string[] = []
+const tooLong = (sending: Sending): void => sending.tooLong()
+const stopped = (sending: Sending): void => sending.end('the server stopped')
 
 function fault(reason: string): Outcome {
   const outcome: Outcome = {

@@ -288,7 +288,7 @@ export class Posthorn {
       role: message.origin.listener.role,
       facts: { origin: message.origin, state: () => undefined },
       parent: generation.retired,
-      open: (entry, call) => ({ run: () => entry.handler(message, to, outcome, call), keep() {}, drop() {} }),
+      open: entry => ({ run: call => entry.handler(message, to, outcome, call), keep() {}, drop() {} }),
       settled: () => {},
     })
   }

@@ -30,9 +30,10 @@ const answers = fc
   .map(all =>
     all.map(({ value, onError, how }, i): Settled => {
       const entry = hook(`p${i}`, () => undefined, { rank: i, onError, stage: 'rcpt' })
-      if (how === 'fault') return { entry, value: undefined, ms: 1, fault: { kind: 'error', error: new Error('x') } }
-      if (how === 'skipped') return { entry, value: undefined, ms: 0, skipped: true }
-      return how === 'well' ? { entry, value, ms: 1 } : { entry, value, ms: 1, overridden: how as 'junk' }
+      const call = { entry, ms: 1, at: 0 }
+      if (how === 'fault') return { ...call, value: undefined, fault: { kind: 'error', error: new Error('x') } }
+      if (how === 'skipped') return { ...call, value: undefined, skipped: true }
+      return how === 'well' ? { ...call, value } : { ...call, value, overridden: how as 'junk' }
     }),
   )
   .chain(all => fc.tuple(fc.constant(all), fc.shuffledSubarray(all, { minLength: all.length, maxLength: all.length })))

@@ -347,8 +347,8 @@ test('handles die when the call settles, units are kept when the wave ends', asy
   const events: string[] = []
   const slow = pending<undefined>()
   const { scene, options } = stage({
-    open: (entry, call) => ({
-      run: () => entry.handler(call),
+    open: entry => ({
+      run: call => entry.handler(call),
       settle: () => void events.push(`${entry.plugin}:settle`),
       keep: () => void events.push(`${entry.plugin}:keep`),
       drop() {},

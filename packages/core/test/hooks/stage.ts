@@ -72,8 +72,8 @@ export function stage(scene: Partial<Scene> = {}): Stage {
       role: 'mx',
       facts: { origin, state: () => undefined },
       parent,
-      open: (entry, call) => ({
-        run: () => entry.handler(call),
+      open: entry => ({
+        run: call => entry.handler(call),
         keep: () => void units.push(`${entry.plugin}:keep`),
         drop: () => void units.push(`${entry.plugin}:drop`),
       }),

@@ -15,7 +15,7 @@ test('each timer fires once, at its time or at most 50 ms later; a stopped one n
       const fired = all.map(() => [] as number[])
       for (const [i, { at, ms, stop }] of all.entries()) {
         clock.after(at, () => {
-          const timer = timers.start(ms, () => void fired[i]?.push(clock.monotonic()))
+          const timer = timers.start(ms, times => void times?.push(clock.monotonic()), fired[i])
           if (stop !== null) clock.after(stop, () => timers.stop(timer))
         })
       }
@@ -41,12 +41,17 @@ test('a timer may start and stop others when it fires', async () => {
   const timers = new Timers(clock)
   const fired: string[] = []
   const other = { timer: undefined as ReturnType<Timers['start']> | undefined }
-  timers.start(100, () => {
-    fired.push('first')
-    if (other.timer !== undefined) timers.stop(other.timer)
-    timers.start(100, () => void fired.push('third'))
-  })
-  other.timer = timers.start(100, () => void fired.push('second'))
+  const say = (word: string) => void fired.push(word)
+  timers.start(
+    100,
+    word => {
+      say(word)
+      if (other.timer !== undefined) timers.stop(other.timer)
+      timers.start(100, say, 'third')
+    },
+    'first',
+  )
+  other.timer = timers.start(100, say, 'second')
   await clock.advance(400)
   expect(fired).toEqual(['first', 'third'])
 })
