@@ -1,7 +1,7 @@
 // What a mail server must offer to take part in a bench, and how its process is started, watched and stopped.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, statfsSync } from 'node:fs'
+import { closeSync, mkdirSync, mkdtempSync, openSync, statfsSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -87,15 +87,24 @@ export async function greeted(port: number, gone: () => string | undefined, tls 
   throw new Error(`nobody greeted on port ${port} within 20 s`)
 }
 
-/** A server as a child process; what it says is kept for the error where it ends too early. */
-export function spawnServer(file: string, args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv }) {
-  const child = spawn(file, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] })
+/**
+ * A server as a child process; what it says is kept for the error where it ends too early. `log`: a file that standard
+ * output goes to instead, of a server that logs there.
+ */
+export function spawnServer(
+  file: string,
+  args: readonly string[],
+  { log, ...options }: { cwd?: string; env?: NodeJS.ProcessEnv; log?: string },
+) {
+  const out = log === undefined ? undefined : openSync(log, 'a', 0o600)
+  const child = spawn(file, args, { ...options, stdio: ['ignore', out ?? 'pipe', 'pipe'] })
+  if (out !== undefined) closeSync(out)
   let said = ''
   const keep = (chunk: Buffer) => {
     said = (said + chunk.toString()).slice(-4000)
   }
-  child.stdout.on('data', keep)
-  child.stderr.on('data', keep)
+  child.stdout?.on('data', keep)
+  child.stderr?.on('data', keep)
   child.on('error', error => keep(Buffer.from(String(error))))
   return {
     child,

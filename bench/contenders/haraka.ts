@@ -35,14 +35,12 @@ export const haraka: Contender = {
     const port = await freePort()
     for (const name of ['config', 'plugins', 'queue']) mkdirSync(join(folder, name))
     // Its own defaults, as `haraka -i` lays them out; then what every rival here is told.
-    for (const name of ['connection.ini', 'outbound.ini']) {
+    for (const name of ['connection.ini', 'log.ini', 'outbound.ini']) {
       copyFileSync(join(home, 'node_modules/Haraka/config', name), join(folder, 'config', name))
     }
     const config = (name: string, text: string) => writeFileSync(join(folder, 'config', name), text)
     config('smtp.ini', `listen=127.0.0.1:${port}\nnodes=0\n`)
     config('me', 'haraka.test\n')
-    config('loglevel', 'warn\n')
-    config('log.ini', '[main]\nlevel=warn\n')
     config('plugins', 'relay\nto_sink\n')
     config('relay.ini', '[relay]\nacl=true\n')
     config('relay_acl_allow', '127.0.0.0/8\n')
@@ -55,7 +53,10 @@ exports.hook_lookup_rdns = (next) => next(OK, 'localhost')
 `,
     )
     const bin = join(home, 'node_modules/Haraka/bin/haraka')
-    const { child, gone } = spawnServer(process.execPath, [bin, '-c', folder], { cwd: folder })
+    const { child, gone } = spawnServer(process.execPath, [bin, '-c', folder], {
+      cwd: folder,
+      log: join(folder, 'haraka.log'),
+    })
     const stop = tracked(async () => {
       await stopChild(child)
       rmSync(folder, { recursive: true, force: true })
