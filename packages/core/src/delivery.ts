@@ -26,6 +26,8 @@ export interface Queued {
   readonly junk?: string | undefined
   get<T>(key: StateKey<'message', T>): T | undefined
   header(name: string): readonly string[]
+  /** All of it, where it is small and sits in memory anyway: saves opening it. */
+  readonly bytes?: Uint8Array | undefined
   open(range?: { readonly start: number; readonly end: number }): AsyncIterable<Uint8Array>
 }
 

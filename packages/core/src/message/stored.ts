@@ -88,22 +88,31 @@ class StoredMessage implements Queued {
     return this.#headers.flatMap(header => fieldValues(header, name))
   }
 
+  get bytes(): Uint8Array | undefined {
+    const { bytes } = this.#body
+    if (bytes === undefined || this.size > oneChunk) return undefined
+    return Buffer.concat(this.#parts(bytes, 0, this.size))
+  }
+
   async *open(range?: { readonly start: number; readonly end: number }): AsyncIterable<Uint8Array> {
     const from = Math.max(0, range?.start ?? 0)
     const to = Math.min(this.size, range?.end ?? this.size)
     if (from >= to) return
     const { bytes } = this.#body
-    const pieces = this.#pieces(from, to)
     if (bytes !== undefined) {
-      const parts = pieces.map(p => (p.head ? this.#variant.head : bytes).subarray(p.start, p.end))
+      const parts = this.#parts(bytes, from, to)
       if (parts.length > 1 && to - from <= oneChunk) yield Buffer.concat(parts)
       else yield* parts
       return
     }
-    for (const piece of pieces) {
+    for (const piece of this.#pieces(from, to)) {
       if (piece.head) yield this.#variant.head.subarray(piece.start, piece.end)
       else yield* this.#body.open(piece)
     }
+  }
+
+  #parts(bytes: Uint8Array, from: number, to: number): Uint8Array[] {
+    return this.#pieces(from, to).map(p => (p.head ? this.#variant.head : bytes).subarray(p.start, p.end))
   }
 
   /** The ranges of head and received octets that [from, to) of the spliced message is made of. */

@@ -40,24 +40,20 @@ export function answerDot(
   tx: TransactionCore,
   taps: readonly OpenTap[],
 ): Awaitable<Reply | readonly Reply[]> {
-  const { clock } = session.parts
+  const { runtime } = session.parts
   const ms = session.generation.config.body.deadline
-  const deadline = new Deadline(clock.monotonic() + ms)
+  const now = runtime.clock.monotonic()
+  const deadline = new Deadline(now + ms)
   const work = judge(session, tx, taps, deadline)
   return new Promise(resolve => {
-    const cancel = clock.after(ms, () => {
-      // Once the commit is under way only its end can be told, or the client would send a second copy.
-      if (deadline.committing) return
-      deadline.late = true
-      resolve(session.eachAccepted(tx, replies.late))
-    })
+    const timer = runtime.timers.start(ms, giveUp, { session, tx, deadline, resolve }, now)
     work.then(
       reply => {
-        cancel()
+        runtime.timers.stop(timer)
         resolve(reply)
       },
       error => {
-        cancel()
+        runtime.timers.stop(timer)
         session.parts.log.error({ id: tx.id, err: error }, 'fault at the dot')
         session.parts.background(tx.spool.discard(), 'discarding a spool')
         session.ended(tx, replies.fault, 'core')
@@ -65,6 +61,18 @@ export function answerDot(
       },
     )
   })
+}
+
+/** Its time is up. Once the commit is under way only its end can be told, or the client would send a second copy. */
+function giveUp(dot: {
+  readonly session: SessionCore
+  readonly tx: TransactionCore
+  readonly deadline: Deadline
+  readonly resolve: (reply: Reply | readonly Reply[]) => void
+}): void {
+  if (dot.deadline.committing) return
+  dot.deadline.late = true
+  dot.resolve(dot.session.eachAccepted(dot.tx, replies.late))
 }
 
 async function judge(

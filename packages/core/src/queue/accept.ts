@@ -9,6 +9,7 @@ import { deliveryTarget } from '../message/target.ts'
 import type { Accepted, AcceptedTarget, AcceptedVariant, Ended } from './contract.ts'
 import type { Loaded } from './messages.ts'
 import { settle } from './outcome.ts'
+import { indexKey } from './partition.ts'
 import { type Block, type MessageRecord, maxBlock, type RecipientRecord } from './records.ts'
 import { policyOf } from './retry.ts'
 import { type Routed, routeTarget } from './routing.ts'
@@ -16,6 +17,8 @@ import { type Routed, routeTarget } from './routing.ts'
 /** A block to be written, and where its recipients go. */
 export interface NewBlock {
   readonly block: Block
+  /** Its key in the index. */
+  readonly index: string
   readonly routes: ReadonlyMap<string, Routed>
   /** May be handed over in memory: a newsletter's other blocks wait in the index. */
   readonly handed: boolean
@@ -101,7 +104,8 @@ export async function makeBlocks(message: Accepted, loaded: Loaded, context: Acc
         const part = recipients.length <= maxBlock ? recipients : recipients.slice(i, i + maxBlock)
         const handed = blocks.length < mostHanded
         const known = handed ? new Map(part.map((r, n) => [r.id, routes[i + n] as Routed])) : unknown
-        blocks.push({ block: newBlock(message, variant, v, lane, part), routes: known, handed })
+        const block = newBlock(message, variant, v, lane, part)
+        blocks.push({ block, index: indexKey(block), routes: known, handed })
       }
     }
     if (ended.length > 0) for (const block of endedBlocks(message, variant, v, ended, context)) blocks.push(block)
@@ -145,6 +149,7 @@ function endedBlocks(
   const context = { now: clock.now(), from: variant.from, policy, gather: 0, random }
   return settle(block, block.recipients, outcomes, context).next.map(next => ({
     block: next,
+    index: indexKey(next),
     routes: unknown,
     handed: false,
   }))

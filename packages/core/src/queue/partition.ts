@@ -34,10 +34,10 @@ export function indexKey(block: Block): string {
 }
 
 /** Writes a block and its index key. */
-export function putBlock(block: Block, ops: Op[]): void {
+export function putBlock(block: Block, ops: Op[], index: string = indexKey(block)): void {
   ops.push(
     { type: 'put', key: blockKey(block.id, block.n), value: encodeBlock(block) },
-    { type: 'put', key: indexKey(block), value: block.status === 'queued' ? encodeDue(block) : nothing },
+    { type: 'put', key: index, value: block.status === 'queued' ? encodeDue(block) : nothing },
   )
 }
 
@@ -46,10 +46,9 @@ export function removeBlock(block: Block, ops: Op[]): void {
   ops.push({ type: 'del', key: blockKey(block.id, block.n) }, { type: 'del', key: indexKey(block) })
 }
 
-/** What replaces `before` by `after`, its {@link partition}. */
-export function replaceBlock(before: Block, after: readonly Block[]): Op[] {
+/** What replaces `before`, whose index key is `oldIndex`, by `after`, its {@link partition}. */
+export function replaceBlock(before: Block, after: readonly Block[], oldIndex: string = indexKey(before)): Op[] {
   const ops: Op[] = []
-  const oldIndex = indexKey(before)
   if (!after.some(block => block.n === before.n)) ops.push({ type: 'del', key: blockKey(before.id, before.n) })
   if (!after.some(block => indexKey(block) === oldIndex)) ops.push({ type: 'del', key: oldIndex })
   for (const block of after) putBlock(block, ops)

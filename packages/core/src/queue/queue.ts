@@ -21,7 +21,7 @@ import type { Lane } from './lane.ts'
 import { Leases } from './leases.ts'
 import { Messages } from './messages.ts'
 import { Operations } from './operations.ts'
-import { indexKey, putBlock } from './partition.ts'
+import { putBlock } from './partition.ts'
 import { loadPauses } from './pauses.ts'
 import { type Block, encodeMessage } from './records.ts'
 import { Recovery } from './recovery.ts'
@@ -196,8 +196,8 @@ export class Queue implements QueueIntake {
         ...blobs.own(message.body.ref, message.id),
         { type: 'put', key: messageKey(message.id), value: encodeMessage(record) },
       ]
-      for (const { block } of made) {
-        putBlock(block, ops)
+      for (const { block, index } of made) {
+        putBlock(block, ops, index)
         if (block.status === 'queued') this.#active.reserve(block)
       }
       if (options.with !== undefined) for (const op of options.with) ops.push(op)
@@ -225,13 +225,13 @@ export class Queue implements QueueIntake {
   }
 
   #accepted(
-    { block, routes, handed }: NewBlock,
+    { block, index, routes, handed }: NewBlock,
     loaded: Parameters<Scheduler['handOver']>[1],
     generation: Generation,
   ): void {
     this.tally.add(block)
     if (block.status === 'queued' && handed) {
-      this.#scheduler.handOver(block, loaded, routes, generation, indexKey(block))
+      this.#scheduler.handOver(block, loaded, routes, generation, index)
       return
     }
     if (block.status === 'queued') this.#active.unreserve(block)

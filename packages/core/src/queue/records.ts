@@ -122,9 +122,11 @@ function originJson(origin: Origin): string {
 
 /** Format, length of the JSON, JSON, then the variants' heads as they are. */
 export function encodeMessage(message: MessageRecord): Uint8Array {
-  const { origin, variants, ...rest } = message
-  const lean = variants.map(({ head, ...variant }) => ({ ...variant, head: head.length }))
-  const json = `${JSON.stringify({ ...rest, variants: lean }).slice(0, -1)},"origin":${originJson(origin)}}`
+  const { id, received, params, origin, state, cause, body, variants, recipients } = message
+  // Named one by one: to copy "the rest" of an object takes V8 longer than its JSON.
+  const lean = variants.map(({ from, head, skip, junk }) => ({ from, skip, junk, head: head.length }))
+  const most = { id, received, params, state, cause, body, recipients, variants: lean }
+  const json = `${JSON.stringify(most).slice(0, -1)},"origin":${originJson(origin)}}`
   let size = 0
   for (const variant of variants) size += variant.head.length
   const length = Buffer.byteLength(json)
@@ -173,14 +175,21 @@ export function encodeBlock(block: Block): Uint8Array {
 
 /** Without what follows from the rest: of fifty thousand recipients half of the octets. */
 function lean(recipient: RecipientRecord): object {
-  const { to, tries, attempts, ...rest } = recipient
+  const { o, id, to, original, notify, orcpt, state, tries, attempts, action, dsnText } = recipient
   const { local, domain, raw } = to
   return {
-    ...rest,
+    o,
+    id,
+    original,
+    notify,
+    orcpt,
+    state,
+    action,
+    dsnText,
     to: raw === `${local}@${domain}` ? { local, domain } : to,
-    ...(tries > 0 && { tries }),
-    ...(attempts.length > 0 && { attempts }),
-  }
+    tries: tries > 0 ? tries : undefined,
+    attempts: attempts.length > 0 ? attempts : undefined,
+  } satisfies Record<keyof RecipientRecord, unknown>
 }
 
 function full(recipient: Omit<RecipientRecord, 'to'> & { readonly to: Mailbox }): RecipientRecord {

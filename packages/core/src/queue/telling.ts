@@ -22,7 +22,7 @@ export function tell(desk: Desk, block: Block, { fates }: Settled, told: Told): 
   const { clock, trace, log, outcome: observe } = desk
   const at = clock.now()
   const counts: Record<string, number> = {}
-  const folded = new Map<string, { entry: TraceEntry; count: number }>()
+  let folded: Map<string, { entry: TraceEntry; count: number }> | undefined
   const entries: TraceEntry[] = []
   for (const { recipient, fate, outcome } of fates) {
     counts[fate] = (counts[fate] ?? 0) + 1
@@ -45,13 +45,16 @@ export function tell(desk: Desk, block: Block, { fates }: Settled, told: Told): 
     if (fates.length <= listed) entries.push(entry)
     else {
       const key = `${verdict}\0${reason}\0${outcome.via}`
+      folded ??= new Map()
       const same = folded.get(key)
       if (same === undefined) folded.set(key, { entry, count: 1 })
       else same.count++
     }
     observe(told.message, targetOf(recipient), outcome, told.generation)
   }
-  for (const { entry, count } of folded.values()) entries.push(count === 1 ? entry : { ...entry, count })
+  if (folded !== undefined) {
+    for (const { entry, count } of folded.values()) entries.push(count === 1 ? entry : { ...entry, count })
+  }
   trace.append(block.id, entries)
   const first = fates[0]
   const fields = {

@@ -1,6 +1,6 @@
 // One byte stream from a client, cut into command lines and bodies. Replaces smtp-server's SMTPStream as the target of
 // `socket.pipe()`. Knows CRLF and nothing else of SMTP; what lines mean is the connection's business.
-import { Writable } from 'node:stream'
+import { EventEmitter } from 'node:events'
 import { isPending } from '../awaitable.ts'
 import type { Awaitable } from '../transaction.ts'
 import type { BodyDecoder } from './body.ts'
@@ -29,13 +29,22 @@ const CR = 13
 // A chunk full of pipelined commands must not keep every other connection waiting.
 const commandsPerTick = 100
 
-export class SmtpStream extends Writable {
+/** Octets that may wait while the wire is busy; with more the socket is not read. */
+const highWaterMark = 16_384
+
+/**
+ * What `socket.pipe()` needs of its target and no more: a Writable of Node's calls back through the tick queue for every
+ * chunk, which is a good part of what a command costs.
+ */
+export class SmtpStream extends EventEmitter {
   /** Set by smtp-server when the connection closes and when TLS begins: what is still here is dropped unseen. */
   isClosed = false
   /** Octets of a command line without its CRLF. */
   lineLimit: number
-  /** Octets received so far. */
+  /** Octets seen so far. */
   received = 0
+  /** Asked by `pipe`: more than enough waits, `drain` says when it does not. */
+  writableNeedDrain = false
   readonly #wire: Wire
   /** LF alone ends a command too. */
   readonly #lenient: boolean
@@ -43,12 +52,16 @@ export class SmtpStream extends Writable {
   #partial: Buffer | undefined
   #swallowing = false
   #swallowedCr = false
-  #held: (() => void) | undefined
   #holding = true
   #busy = false
+  #running = false
+  /** Chunks behind the one at work, and the octets of all. */
+  #waiting: Buffer[] = []
+  #octets = 0
+  #ending = false
 
   constructor(wire: Wire, options: { readonly lineLimit: number; readonly lenient: boolean; readonly hold: boolean }) {
-    super({ decodeStrings: false })
+    super()
     this.#wire = wire
     this.lineLimit = options.lineLimit
     this.#lenient = options.lenient
@@ -62,15 +75,13 @@ export class SmtpStream extends Writable {
 
   /** A chunk came before `release`. */
   get pending(): boolean {
-    return this.#held !== undefined
+    return this.#holding && this.#waiting.length > 0
   }
 
   /** The greeting is out: commands may run. */
   release(): void {
     this.#holding = false
-    const held = this.#held
-    this.#held = undefined
-    held?.()
+    this.#next()
   }
 
   /** The octets after the current command are a body, until the decoder is done. */
@@ -78,22 +89,46 @@ export class SmtpStream extends Writable {
     this.#decoder = decoder
   }
 
-  override _write(chunk: Buffer, _encoding: BufferEncoding, next: () => void): void {
-    this.received += chunk.length
-    if (this.#holding) this.#held = () => this.#run(chunk, 0, next)
-    else this.#run(chunk, 0, next)
+  /** False where the socket shall not be read until `drain`. */
+  write(chunk: Buffer): boolean {
+    this.#octets += chunk.length
+    this.#waiting.push(chunk)
+    if (!this.#running) this.#next()
+    if (this.#octets >= highWaterMark) this.writableNeedDrain = true
+    return !this.writableNeedDrain
   }
 
-  override _final(done: () => void): void {
+  /** The client will send no more. `finish` comes when all that it sent was seen. */
+  end(): void {
+    this.#ending = true
+    if (!this.#running) this.#next()
+  }
+
+  /** Takes chunks as they came until the wire needs time. */
+  #next(): void {
+    if (this.#holding) return
+    this.#running = true
+    for (let chunk = this.#waiting.shift(); chunk !== undefined; chunk = this.#waiting.shift()) {
+      this.received += chunk.length
+      if (!this.#run(chunk, 0)) return
+    }
+    this.#running = false
+    if (this.writableNeedDrain) {
+      this.writableNeedDrain = false
+      this.emit('drain')
+    }
+    if (!this.#ending) return
+    this.#ending = false
     try {
       if (!this.isClosed) this.#wire.ended()
     } catch (error) {
       this.#fail(error)
     }
-    done()
+    this.emit('finish')
   }
 
-  #run(chunk: Buffer, from: number, next: () => void): void {
+  /** False where the rest of the chunk has to wait; what goes on then goes on by itself. */
+  #run(chunk: Buffer, from: number): boolean {
     let at = from
     let commands = 0
     try {
@@ -115,34 +150,36 @@ export class SmtpStream extends Writable {
         }
         const pause = isPending(wait) ? wait : commands >= commandsPerTick ? new Promise(setImmediate) : undefined
         if (pause !== undefined) {
-          this.#resume(pause, chunk, at, next)
-          return
+          this.#resume(pause, chunk, at)
+          return false
         }
       }
       if (!this.isClosed) this.#wire.paused()
     } catch (error) {
       this.#fail(error)
     }
-    next()
+    this.#octets -= chunk.length
+    return true
   }
 
-  #resume(wait: Promise<unknown>, chunk: Buffer, at: number, next: () => void): void {
+  #resume(wait: Promise<unknown>, chunk: Buffer, at: number): void {
     this.#busy = true
     wait.then(
       () => {
         this.#busy = false
-        this.#run(chunk, at, next)
+        if (this.#run(chunk, at)) this.#next()
       },
       error => {
         this.#busy = false
         this.#fail(error)
-        next()
+        this.#octets -= chunk.length
+        this.#next()
       },
     )
     try {
       this.#wire.paused()
     } catch (error) {
-      // `wait` calls `next`.
+      // `wait` goes on, and finds the stream closed.
       this.#fail(error)
     }
   }

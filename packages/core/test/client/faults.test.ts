@@ -129,7 +129,7 @@ test.each(ways)('%s: a large body streams, byte by byte the same', async (_how, 
     await using peer = await SmtpPeer.start({ ...options, keep: 'sha256' })
     const message = mail(large(unit), { chunk: 65_521 })
     expect(await session(peer, message)).toEqual(['accepted', 'accepted'])
-    expect(peer.messages[0]?.sha256).toBe(createHash('sha256').update(message.bytes).digest('hex'))
+    expect(peer.messages[0]?.sha256).toBe(createHash('sha256').update(message.octets).digest('hex'))
   }
 })
 
@@ -142,7 +142,7 @@ test('BDAT carries what DATA cannot: no line end at the end, NUL and bare CR and
   ] as const) {
     const message = mail(content, { params })
     expect(await session(peer, message)).toEqual(['accepted', 'accepted'])
-    expect(peer.messages.at(-1)?.bytes?.equals(message.bytes)).toBe(true)
+    expect(peer.messages.at(-1)?.bytes?.equals(message.octets)).toBe(true)
   }
 })
 
@@ -223,7 +223,7 @@ function failing(message: Sample, after: number): Sample {
   return {
     ...message,
     async *open() {
-      for (let at = 0; at < after; at += 50_000) yield message.bytes.subarray(at, at + 50_000)
+      for (let at = 0; at < after; at += 50_000) yield message.octets.subarray(at, at + 50_000)
       throw new Error('EIO')
     },
   }

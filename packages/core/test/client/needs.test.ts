@@ -1,5 +1,5 @@
 // What a peer lacks: refused here, with the code of the RFC, before a command is spent; nothing is ever converted.
-import { connect } from '@posthorn/core/client'
+import { connect, type Mail } from '@posthorn/core/client'
 import { SmtpPeer, testCa } from '@posthorn/testing'
 import { expect, test } from 'vitest'
 import { fates, hopTo, mail, to } from './sample.ts'
@@ -75,7 +75,7 @@ test.each(cases)('%s, to a peer with %j', async (_what, offer, message, recipien
   await using peer = await SmtpPeer.start({ offer })
   const connection = await connect(hopTo(peer))
   expect(await fates(connection, message, to(...recipients))).toEqual(fate)
-  if (fate.includes('accepted')) expect(peer.messages[0]?.bytes?.equals(message.bytes)).toBe(true)
+  if (fate.includes('accepted')) expect(peer.messages[0]?.bytes?.equals(message.octets)).toBe(true)
   else expect(peer.commands).toHaveLength(1)
   // Refusing costs nothing: the connection is as good as before.
   expect(await fates(connection, mail('.'.repeat(9)))).toEqual(['accepted'])
@@ -129,6 +129,26 @@ test('a large message is read before it is begun only where nobody looked at it'
   // What lacks 8BITMIME is refused only what really has eight bits.
   expect(await opened('8bit')).toEqual(['accepted', 2])
   for (const message of peer.messages)
-    expect(message.bytes?.equals(mail(big('This one is longer than it looks.\r\n.dot\r\n')).bytes)).toBe(true)
+    expect(message.bytes?.equals(mail(big('This one is longer than it looks.\r\n.dot\r\n')).octets)).toBe(true)
   connection.destroy()
+})
+
+test('a small message that sits in memory is not opened, and goes out as it is', async () => {
+  for (const offer of [all, without('CHUNKING')]) {
+    await using peer = await SmtpPeer.start({ offer })
+    const { octets, ...rest } = mail('Subject: x\r\n\r\n.dot\r\nend\r\n')
+    const inMemory: Mail = {
+      ...rest,
+      content: '7bit',
+      bytes: octets,
+      open: () => {
+        throw new Error('it was opened')
+      },
+    }
+    const connection = await connect(hopTo(peer))
+    expect(await fates(connection, inMemory)).toEqual(['accepted'])
+    expect(peer.messages[0]?.bytes?.equals(octets)).toBe(true)
+    expect(await fates(connection, { ...inMemory, size: octets.length + 1 })).toEqual(['unsent 4.3.0'])
+    connection.destroy()
+  }
 })

@@ -12,7 +12,7 @@ export const to = (...addresses: string[]): MailRecipient[] => addresses.map(tex
 
 export const hello = 'Subject: hello\r\n\r\nHello.\r\n'
 
-export type Sample = Mail & { readonly bytes: Buffer }
+export type Sample = Mail & { readonly octets: Buffer }
 
 /** A message; `chunk`: given in pieces of that many octets. */
 export function mail(
@@ -22,7 +22,7 @@ export function mail(
   const bytes = Buffer.from(content as string)
   const { from = 'anna@example.test', chunk = Math.max(1, bytes.length) } = given
   return {
-    bytes,
+    octets: bytes,
     from: from === null ? null : box(from),
     params: { smtputf8: false, requireTls: false, other: {}, ...given.params },
     size: given.size ?? bytes.length,

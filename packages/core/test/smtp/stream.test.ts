@@ -7,6 +7,12 @@ interface Heard extends Wire {
   readonly said: string[]
 }
 
+const ended = (stream: SmtpStream) =>
+  new Promise<void>(resolve => {
+    stream.once('finish', resolve)
+    stream.end()
+  })
+
 /** Feeds a stream and tells what came out; `DATA` and `BDAT n` lines start bodies. */
 async function hear(
   chunks: readonly string[],
@@ -48,7 +54,7 @@ async function hear(
   const { lineLimit = 100, lenient = false } = options
   const stream = new SmtpStream(wire, { lineLimit, lenient, hold: false })
   for (const chunk of chunks) stream.write(Buffer.from(chunk, 'latin1'))
-  await new Promise<void>(resolve => stream.end(resolve))
+  await ended(stream)
   return said
 }
 
@@ -156,7 +162,7 @@ describe('commands and bodies', () => {
     const stream = new SmtpStream(wire, { lineLimit: 100, lenient: false, hold: false })
     stream.write(Buffer.from('A\r\nB\r\nC\r\n'))
     stream.write(Buffer.from('D\r\n'))
-    await new Promise<void>(resolve => stream.end(resolve))
+    await ended(stream)
     expect(said).toEqual(['A', 'B', '(failed: ours)'])
   })
 

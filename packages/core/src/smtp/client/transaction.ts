@@ -72,14 +72,19 @@ class Transaction {
     if (hopeless !== undefined) return this.#all(hopeless)
     const chunks = this.#binary || (link.keywords.has('CHUNKING') && link.hop.chunking !== false)
     if (size > inOne) return this.#large(chunks)
-    const bytes = await this.#gather()
-    if (bytes === undefined) return this.#all(unreadable)
-    const inspector = new Inspector()
-    inspector.see(bytes)
-    const content = inspector.end()
-    const refusal = unfit(link, params, content)
-    if (refusal !== undefined) return this.#all(refusal)
-    const lines = this.#envelope(content.eightBit)
+    const ready = this.#mail.bytes
+    const bytes = ready === undefined ? await this.#gather() : asBuffer(ready)
+    if (bytes === undefined || bytes.length !== size) return this.#all(unreadable)
+    let eightBit = this.#mail.content === '8bit'
+    if (this.#mail.content === undefined || mustLook(link, this.#mail)) {
+      const inspector = new Inspector()
+      inspector.see(bytes)
+      const content = inspector.end()
+      const refusal = unfit(link, params, content)
+      if (refusal !== undefined) return this.#all(refusal)
+      eightBit = content.eightBit
+    }
+    const lines = this.#envelope(eightBit)
     if (lines === undefined) return
     if (!chunks) return this.#data(lines, stuffed(bytes))
     if (this.#pipelining && !link.lmtp && bytes.length <= eagerMax && link.hot) return this.#eager(lines, bytes)
