@@ -33,6 +33,7 @@ export type { Lease, PoolLimits, PoolOptions, PoolReport } from './smtp/client/p
 export { SmtpPool } from './smtp/client/pool.ts'
 export { Probe } from './smtp/client/probe.ts'
 export type { Unsent } from './smtp/client/requirements.ts'
+export { onStop, type Stop, type Stopping } from './smtp/client/stop.ts'
 export type { Secured } from './smtp/client/tls.ts'
 export { secureContext } from './smtp/client/tls.ts'
 export type { Answer, Report } from './smtp/client/transaction.ts'

@@ -100,6 +100,11 @@ export interface DeliveryAgent {
     route: Route,
     call: Call & {
       report(id: Id, outcome: Outcome): void
+      /**
+       * Calls `fn` when `signal` aborts, at once if it has; the returned function takes it back. Makes no signal, so it
+       * costs next to nothing.
+       */
+      onAbort(fn: (reason: unknown) => void): () => void
       /** Waits for a slot that lanes share, `mx:google.com` say; dispose to give it back. */
       throttle(key: string): Promise<Disposable>
     },

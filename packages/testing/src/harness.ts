@@ -318,7 +318,13 @@ export async function harness<const P extends readonly AnyPlugin[]>(
         queued,
         [target],
         route,
-        Object.assign(Object.create(call), { log, now: call.now, report, throttle }),
+        Object.assign(Object.create(call), {
+          log,
+          now: call.now,
+          report,
+          throttle,
+          onAbort: (fn: (reason: Error) => void) => aborter.onAbort(fn),
+        }),
       )
       return outcome
     }

@@ -25,6 +25,7 @@ import type { TransactionCore } from './transaction.ts'
 /** Why a target is not committed, or committed as refused. */
 type Dropped = 'drop' | Defer | Reject | undefined
 const nobody: ReadonlySet<string> = new Set()
+const nothingRefused: ReadonlyMap<Id, Dropped> = new Map()
 
 export async function commitVariants(
   session: SessionCore,
@@ -140,9 +141,9 @@ function finish(
 }
 
 /** What becomes of each target that somebody objected to, while the message goes on for others. */
-function settleMixed(session: SessionCore, tx: TransactionCore, objections: Objections): Map<Id, Dropped> {
+function settleMixed(session: SessionCore, tx: TransactionCore, objections: Objections): ReadonlyMap<Id, Dropped> {
+  if (objections.size === 0) return nothingRefused
   const refused = new Map<Id, Dropped>()
-  if (objections.size === 0) return refused
   for (const recipient of tx.envelope.recipients) {
     // In LMTP a refused recipient hears so itself.
     const own = session.origin.protocol === 'lmtp' ? forRecipient(recipient, objections) : undefined

@@ -151,7 +151,7 @@ function endEntry(entry: HookEntry, { tap, fault }: { tap: Tap; fault?: Fault })
 function followForwards(tx: TransactionCore, objections: Objections): void {
   let visited: Set<string> | undefined
   // One edit for all that it is for: targets with the same edits share a variant.
-  const groups = new Map<string, { by: string; listFrom: Mailbox | undefined; targets: Set<Id> }>()
+  let groups: Map<string, { by: string; listFrom: Mailbox | undefined; targets: Set<Id> }> | undefined
   for (const { id, forwardedBy, listFrom } of tx.envelope.targets) {
     if (forwardedBy === undefined) continue
     visited ??= new Set(tx.header('Delivered-To').map(value => value.trim().toLowerCase()))
@@ -161,10 +161,12 @@ function followForwards(tx: TransactionCore, objections: Objections): void {
       continue
     }
     const key = JSON.stringify([by, listFrom === undefined ? null : addressKey(listFrom)])
+    groups ??= new Map()
     const group = groups.get(key)
     if (group === undefined) groups.set(key, { by, listFrom, targets: new Set([id]) })
     else group.targets.add(id)
   }
+  if (groups === undefined) return
   for (const { by, listFrom, targets } of groups.values()) {
     const core = { plugin: 'core', targets }
     tx.edits.push({ ...core, rank: -1, change: changes.prepend('Delivered-To', by, tx.envelope.params) })

@@ -15,11 +15,12 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] }
 export class Trace {
   readonly entries: TraceEntry[] = []
   #dropped = 0
-  readonly #folded = new Map<string, { count: number; index: number }>()
+  #folded: Map<string, { count: number; index: number }> | undefined
 
   add(entry: TraceEntry): void {
     if (entry.recipient !== undefined && this.entries.length >= foldAfter) {
       const key = `${entry.stage}\0${entry.plugin}\0${entry.verdict}\0${entry.reason}`
+      this.#folded ??= new Map()
       const seen = this.#folded.get(key)
       if (seen !== undefined) {
         seen.count++

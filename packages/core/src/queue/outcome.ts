@@ -57,8 +57,8 @@ export function settle(
   const fates: { recipient: RecipientRecord; fate: Fate; outcome: Outcome }[] = []
   const report: RecipientRecord[] = []
   const held: RecipientRecord[] = []
-  const later = new Map<number, RecipientRecord[]>()
-  const byRule = new Map<string, RecipientRecord[]>()
+  let later: Map<number, RecipientRecord[]> | undefined
+  let byRule: Map<string, RecipientRecord[]> | undefined
   const atOnce: RecipientRecord[] = []
   const expires = expiresAt(block, policy)
   const normally = now + nextTry(policy, (tried[0]?.tries ?? 0) + 1, context.random())
@@ -77,6 +77,7 @@ export function settle(
         if (outcome.retryAfter === 0 && progress) atOnce.push(recipient)
         else {
           const due = outcome.retryAfter ? now + Math.ceil(outcome.retryAfter / 1000) * 1000 : normally
+          later ??= new Map()
           addTo(later, Math.min(due, expires), recipient)
         }
         continue
@@ -97,6 +98,7 @@ export function settle(
       continue
     }
     if (outcome.kind === 'hold') {
+      byRule ??= new Map()
       addTo(byRule, outcome.reason, recipient)
       fates.push({ recipient, fate: 'held', outcome })
       continue
@@ -110,18 +112,27 @@ export function settle(
     fates.push({ recipient, fate: 'delivered', outcome })
   }
 
-  const isTried = new Set(tried)
-  const rest = [...block.recipients.filter(r => !isTried.has(r)), ...atOnce]
-  const parts: Part[] = [{ recipients: rest }]
-  for (const [at, recipients] of later) parts.push({ recipients, at })
+  const parts: Part[] = [{ recipients: [...without(block.recipients, tried), ...atOnce] }]
+  if (later !== undefined) for (const [at, recipients] of later) parts.push({ recipients, at })
   if (report.length > 0) parts.push({ recipients: report, status: 'report', at: now + context.gather })
   if (held.length > 0) {
     const reason = 'undeliverable, and it has no sender to tell'
     parts.push({ recipients: held, status: 'held', at: now, bounce: true, reason })
   }
-  for (const [reason, recipients] of byRule) parts.push({ recipients, status: 'held', at: now, reason })
+  if (byRule !== undefined) {
+    for (const [reason, recipients] of byRule) parts.push({ recipients, status: 'held', at: now, reason })
+  }
   return { next: partition(block, parts), fates, laneFailure }
 }
+
+function without(all: readonly RecipientRecord[], tried: readonly RecipientRecord[]): readonly RecipientRecord[] {
+  // All of them is what nearly every message comes to.
+  if (all === tried || (all.length === 1 && all[0] === tried[0])) return nobody
+  const isTried = new Set(tried)
+  return all.filter(recipient => !isTried.has(recipient))
+}
+
+const nobody: readonly RecipientRecord[] = Object.freeze([])
 
 function addTo<K>(map: Map<K, RecipientRecord[]>, key: K, recipient: RecipientRecord): void {
   const list = map.get(key)

@@ -76,6 +76,8 @@ export class Sending implements Call {
   }
 
   // Own properties: agents may take them out of the call.
+  readonly onAbort = (fn: (reason: unknown) => void): (() => void) => this.#abort().onAbort(fn)
+
   readonly report = (id: Id, outcome: Outcome): void => {
     // What comes after the end would contradict what is stored; what comes twice contradicts itself.
     if (this.#over || this.outcomes.has(id) || !this.#targets.some(target => target.id === id)) return

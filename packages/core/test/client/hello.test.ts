@@ -301,13 +301,13 @@ test('stops when it is told to, wherever it is', async () => {
   for (const step of ['connect', 'hello', 'starttls'] as const) {
     await using peer = await SmtpPeer.start({ tls: 'starttls', on: { [step]: 'stall' } })
     const stop = new AbortController()
-    const result = connect(hopTo(peer, { tls: { mode: 'require' } }), { signal: stop.signal }).catch(error => error)
+    const result = connect(hopTo(peer, { tls: { mode: 'require' } }), { stop: stop.signal }).catch(error => error)
     await peer.until(({ connections, commands }) => connections === 1 && (step !== 'starttls' || commands.length === 2))
     stop.abort(new Error('enough'))
     expect(await result).toMatchObject({ kind: 'aborted' })
     await peer.until(({ open }) => open === 0)
   }
   await using peer = await SmtpPeer.start()
-  const result = connect(hopTo(peer), { signal: AbortSignal.abort() })
+  const result = connect(hopTo(peer), { stop: AbortSignal.abort() })
   await expect(result).rejects.toMatchObject({ kind: 'aborted' })
 })

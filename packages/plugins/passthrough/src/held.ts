@@ -127,7 +127,7 @@ export class HeldTransactions {
   }
 
   async #open(tx: Transaction, hop: NextHop, call: Call, fresh: boolean): Promise<Held> {
-    const lease = await this.#pool.acquire(hop, { signal: call.signal, fresh })
+    const lease = await this.#pool.acquire(hop, { stop: call.signal, fresh })
     return { hop, lease, probe: new Probe(lease.connection, tx.from, tx.params) }
   }
 }

@@ -25,6 +25,7 @@ import {
   laneLimits,
   laneShape,
   nextHops,
+  onStop,
   placeKey,
   poolKey,
   SmtpFailure,
@@ -154,6 +155,7 @@ function sending(call: Call, report: (id: Id, outcome: Outcome) => void) {
     log: call.log,
     now: () => call.now(),
     report,
+    onAbort: (fn: (reason: unknown) => void) => onStop(call.signal, fn),
     throttle: async () => ({ [Symbol.dispose]() {} }),
   }
 }

@@ -359,6 +359,7 @@ async function sendAll(peer: SmtpPeer, options: Omit<Options, 'to'>, addresses: 
       expect(outcomes[Number(id)], 'told once').toBeUndefined()
       outcomes[Number(id)] = outcome
     },
+    onAbort: () => () => {},
     throttle: async () => ({ [Symbol.dispose]() {} }),
   }
   const route = await deliver.route(targets[0] as DeliveryTarget, message, call)

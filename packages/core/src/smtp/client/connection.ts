@@ -8,13 +8,14 @@ import { authenticate } from './auth.ts'
 import type { Mail, MailRecipient } from './envelope.ts'
 import { defaultTimeouts, SmtpFailure, type Timeouts } from './failure.ts'
 import { hostName, type NextHop } from './next-hop.ts'
+import { onStop, type Stopping } from './stop.ts'
 import { handshake, type Secured } from './tls.ts'
 import { type Report, transact } from './transaction.ts'
 import { type Dialogue, Wire } from './wire.ts'
 
 export interface ConnectOptions {
   readonly clock?: Clock
-  readonly signal?: AbortSignal
+  readonly stop?: Stopping
   readonly timeouts?: Partial<Timeouts>
   readonly dialogue?: Dialogue
 }
@@ -38,13 +39,12 @@ export async function connect(hop: NextHop, options: ConnectOptions = {}): Promi
 }
 
 async function attempt(hop: NextHop, tls: boolean, options: ConnectOptions): Promise<SmtpConnection> {
-  const { clock = systemClock, signal, dialogue } = options
+  const { clock = systemClock, stop, dialogue } = options
   const timeouts = options.timeouts === undefined ? defaultTimeouts : { ...defaultTimeouts, ...options.timeouts }
-  const socket = await open(hop, clock, timeouts.connect, signal)
+  const socket = await open(hop, clock, timeouts.connect, stop)
   const wire = new Wire(socket, hostName(hop.endpoint), clock, dialogue)
   const connection = new SmtpConnection(hop, wire, clock, timeouts)
-  const abort = () => wire.fail('aborted', 'stopped while connecting', signal?.reason)
-  signal?.addEventListener('abort', abort)
+  const release = onStop(stop, reason => wire.fail('aborted', 'stopped while connecting', reason))
   try {
     await connection.begin(tls)
     return connection
@@ -52,7 +52,7 @@ async function attempt(hop: NextHop, tls: boolean, options: ConnectOptions): Pro
     wire.fail('aborted', 'gave up')
     throw error
   } finally {
-    signal?.removeEventListener('abort', abort)
+    release()
   }
 }
 
@@ -137,20 +137,9 @@ export class SmtpConnection {
     mail: Mail,
     to: readonly MailRecipient[],
     report: Report,
-    signal?: AbortSignal,
+    stop?: Stopping,
   ): Promise<SmtpFailure | undefined> {
-    if (signal === undefined) return this.#send(mail, to, report)
-    const abort = () => this.wire.fail('aborted', 'stopped while sending', signal.reason)
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort)
-    try {
-      return await this.#send(mail, to, report)
-    } finally {
-      signal.removeEventListener('abort', abort)
-    }
-  }
-
-  async #send(mail: Mail, to: readonly MailRecipient[], report: Report): Promise<SmtpFailure | undefined> {
+    const release = onStop(stop, reason => this.wire.fail('aborted', 'stopped while sending', reason))
     try {
       await transact(this, mail, to, report)
       return undefined
@@ -159,6 +148,7 @@ export class SmtpConnection {
       this.wire.fail('aborted', 'gave up')
       throw error
     } finally {
+      release()
       this.uses++
       this.last = this.#clock.monotonic()
     }
@@ -270,13 +260,10 @@ export class SmtpConnection {
   }
 }
 
-function open(hop: NextHop, clock: Clock, timeout: number, signal: AbortSignal | undefined): Promise<Socket> {
+function open(hop: NextHop, clock: Clock, timeout: number, stop: Stopping | undefined): Promise<Socket> {
   const { endpoint, source } = hop
   const host = hostName(endpoint)
   return new Promise((resolve, reject) => {
-    if (signal?.aborted) {
-      return reject(new SmtpFailure('aborted', 'connect', host, 'stopped before connecting', { cause: signal.reason }))
-    }
     const socket =
       'path' in endpoint
         ? dial({ path: endpoint.path })
@@ -286,9 +273,10 @@ function open(hop: NextHop, clock: Clock, timeout: number, signal: AbortSignal |
             noDelay: true,
             ...(source === undefined ? {} : { localAddress: source }),
           })
+    let release = () => {}
     const done = () => {
       cancel()
-      signal?.removeEventListener('abort', abort)
+      release()
       socket.removeListener('error', failed)
       socket.removeListener('connect', connected)
     }
@@ -307,10 +295,9 @@ function open(hop: NextHop, clock: Clock, timeout: number, signal: AbortSignal |
       done()
       resolve(socket)
     }
-    const abort = () => give('aborted', 'stopped while connecting', signal?.reason)
     const cancel = clock.after(timeout, () => give('timeout', `no connection in ${timeout / 1000} s`))
     socket.once('error', failed)
     socket.once('connect', connected)
-    signal?.addEventListener('abort', abort)
+    release = onStop(stop, reason => give('aborted', 'stopped while connecting', reason))
   })
 }

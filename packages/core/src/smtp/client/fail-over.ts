@@ -45,7 +45,7 @@ export async function sendThrough(
   const { pool, memory, by, attempts = 5, throttle, tried } = how
   const told: string[] = []
   /** What is known of those whose fate another hop may better. */
-  const kept = new Map<Id, HopOutcome>()
+  let kept: Map<Id, HopOutcome> | undefined
   let open = to
   let last: HopOutcome | undefined
   let count = 0
@@ -59,14 +59,21 @@ export async function sendThrough(
     const report = (index: number, answer: Answer, connection: SmtpConnection) => {
       const { id } = batch[index] as DeliveryTarget
       const outcome = { ...outcomeOf(answer, context), via: via(hop, connection) }
-      if (mayBetter(answer)) kept.set(id, outcome)
-      else {
+      if (mayBetter(answer)) {
+        kept ??= new Map()
+        kept.set(id, outcome)
+      } else {
         done.add(id)
         call.report(id, outcome)
       }
     }
-    const failure = await pool.send(hop, message, batch, report, call.signal).finally(() => slot?.[Symbol.dispose]())
-    open = batch.filter(({ id }) => !done.has(id))
+    let failure: SmtpFailure | undefined
+    try {
+      failure = await pool.send(hop, message, batch, report, call)
+    } finally {
+      slot?.[Symbol.dispose]()
+    }
+    open = done.size === batch.length ? [] : batch.filter(({ id }) => !done.has(id))
     tried?.(hop, failure)
     if (failure === undefined) memory.worked(placeKey(hop))
     else {
@@ -76,14 +83,14 @@ export async function sendThrough(
       last = { ...failed(message, failure, told), via: via(hop) }
       // What a hop said for the time being tells more than that another one is down. But not of a message that may
       // have been sent meanwhile, nor of one that this other one could have taken.
-      for (const { id } of open) if (!again || kept.get(id)?.kind !== 'defer') kept.delete(id)
+      for (const { id } of open) if (!again || kept?.get(id)?.kind !== 'defer') kept?.delete(id)
       if (!again) break
       const { phase, kind } = failure
       call.log.warn({ id: message.id, hop: endpointName(hop.endpoint), phase, kind }, failure.message)
     }
     if (open.length === 0) return
   }
-  for (const { id } of open) call.report(id, kept.get(id) ?? last ?? nowhere())
+  for (const { id } of open) call.report(id, kept?.get(id) ?? last ?? nowhere())
 }
 
 /** Whether another hop may be tried: the fault is this hop's, and nothing of the message can be there. */

@@ -5,6 +5,7 @@ import { type ConnectOptions, connect, type SmtpConnection } from './connection.
 import type { Mail, MailRecipient } from './envelope.ts'
 import { SmtpFailure, type Timeouts } from './failure.ts'
 import { hopKey, hostName, type NextHop } from './next-hop.ts'
+import { onStop, type Stopping } from './stop.ts'
 import type { Answer } from './transaction.ts'
 import type { Dialogue } from './wire.ts'
 
@@ -39,7 +40,7 @@ export interface Lease {
 export type PoolReport = (index: number, answer: Answer, connection: SmtpConnection) => void
 
 interface Waiter {
-  readonly signal: AbortSignal | undefined
+  readonly stop: Stopping | undefined
   /** Takes it out of the queue; from here on its abort is the dial's affair. */
   leave(): void
   give(lease: Lease): void
@@ -91,36 +92,38 @@ export class SmtpPool {
 
   /**
    * A connection of the hop's: an idle one unless `fresh`, a new one where there is room, else the next that is
-   * released. Rejects with SmtpFailure: the dial's, `aborted` by the signal, or `closed`.
+   * released. Rejects with SmtpFailure: the dial's, `aborted` by `stop`, or `closed`.
    */
   acquire(
     hop: NextHop,
-    options: { readonly signal?: AbortSignal | undefined; readonly fresh?: boolean } = {},
+    options: { readonly stop?: Stopping | undefined; readonly fresh?: boolean } = {},
   ): Lease | Promise<Lease> {
-    const { signal, fresh } = options
+    const { stop, fresh } = options
     if (this.#closing !== undefined) return Promise.reject(gone(hop, 'closed', 'the connection pool is closed'))
-    if (signal?.aborted) return Promise.reject(gone(hop, 'aborted', 'stopped before connecting', signal.reason))
     const bucket = this.#bucket(hop)
     if (!fresh) {
       const connection = this.#takeIdle(bucket)
       if (connection !== undefined) return this.#lease(bucket, connection, true)
     } else if (bucket.open >= this.#limits.perHop) this.#dropIdle(bucket)
     return new Promise((resolve, reject) => {
-      const abort = () => {
-        waiter.leave()
-        this.#tidy(bucket)
-        reject(gone(hop, 'aborted', 'stopped while waiting for a connection', signal?.reason))
-      }
+      let release = () => {}
       const waiter: Waiter = {
-        signal,
+        stop,
         leave() {
           bucket.waiting.delete(waiter)
-          signal?.removeEventListener('abort', abort)
+          release()
         },
         give: resolve,
         fail: reject,
       }
-      signal?.addEventListener('abort', abort)
+      let stopped = false
+      release = onStop(stop, reason => {
+        stopped = true
+        waiter.leave()
+        this.#tidy(bucket)
+        reject(gone(hop, 'aborted', 'stopped while waiting for a connection', reason))
+      })
+      if (stopped) return
       // It may have been forgotten with its last idle connection.
       this.#buckets.set(bucket.key, bucket)
       bucket.waiting.add(waiter)
@@ -137,12 +140,12 @@ export class SmtpPool {
     mail: Mail,
     to: readonly MailRecipient[],
     report: PoolReport,
-    signal?: AbortSignal,
+    stop?: Stopping,
   ): Promise<SmtpFailure | undefined> {
     for (let fresh = false; ; fresh = true) {
       let lease: Lease
       try {
-        const acquired = this.acquire(hop, { signal, fresh })
+        const acquired = this.acquire(hop, { stop, fresh })
         lease = acquired instanceof Promise ? await acquired : acquired
       } catch (error) {
         if (error instanceof SmtpFailure) return error
@@ -158,7 +161,7 @@ export class SmtpPool {
             reported++
             report(index, answer, lease.connection)
           },
-          signal,
+          stop,
         )
       } finally {
         lease.release()
@@ -216,12 +219,12 @@ export class SmtpPool {
     bucket.open++
     this.#open++
     const { clock, timeouts, dialogue } = this.#options
-    const { signal } = waiter
+    const { stop } = waiter
     const options: ConnectOptions = {
       ...(clock === undefined ? {} : { clock }),
       ...(timeouts === undefined ? {} : { timeouts }),
       ...(dialogue === undefined ? {} : { dialogue }),
-      ...(signal === undefined ? {} : { signal }),
+      ...(stop === undefined ? {} : { stop }),
     }
     connect(bucket.hop, options).then(
       connection => waiter.give(this.#lease(bucket, connection, false)),

@@ -5,6 +5,7 @@ import type { SmtpConnection } from './connection.ts'
 import { envelope, type MailRecipient } from './envelope.ts'
 import type { Phase } from './failure.ts'
 import { addressNeedsUtf8, addressUnfit } from './requirements.ts'
+import { onStop, type Stopping } from './stop.ts'
 
 /** One transaction on a leased connection. One call at a time. What is asked here is no promise to send. */
 export class Probe {
@@ -23,7 +24,7 @@ export class Probe {
    * The peer's reply to the recipient; to MAIL, phase `mail`, where it refuses that. What this peer cannot be asked is
    * refused with 553 5.6.7. Rejects with SmtpFailure.
    */
-  async ask(to: MailRecipient, signal?: AbortSignal): Promise<RemoteReply> {
+  async ask(to: MailRecipient, stop?: Stopping): Promise<RemoteReply> {
     const { wire, timeouts } = this.#link
     const { size = 0 } = this.#params
     const { lines, unsent } = envelope(
@@ -39,9 +40,7 @@ export class Probe {
       const code = why === addressNeedsUtf8 ? '5.6.7' : '5.1.3'
       return { host: wire.host, phase: 'rcpt', code: 553, enhanced: code, lines: [why.text] }
     }
-    const abort = () => wire.fail('aborted', 'stopped while asking', signal?.reason)
-    if (signal?.aborted) abort()
-    signal?.addEventListener('abort', abort)
+    const release = onStop(stop, reason => wire.fail('aborted', 'stopped while asking', reason))
     try {
       if (this.#mail === undefined) {
         if (this.#link.dirty) {
@@ -56,7 +55,7 @@ export class Probe {
       if (reply.code >= 500) this.#link.refused++
       return reply
     } finally {
-      signal?.removeEventListener('abort', abort)
+      release()
     }
   }
 
