@@ -27,7 +27,7 @@ export interface Queued {
   get<T>(key: StateKey<'message', T>): T | undefined
   header(name: string): readonly string[]
   /** All of it, where it is small and sits in memory anyway: saves opening it. */
-  readonly bytes?: Uint8Array | undefined
+  readonly pieces?: readonly Uint8Array[] | undefined
   open(range?: { readonly start: number; readonly end: number }): AsyncIterable<Uint8Array>
 }
 

@@ -4,6 +4,7 @@ import { randomInt } from 'node:crypto'
 const digits = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 
 let last = 0
+let lastText = encode(0, 9)
 let serial = 0
 
 /**
@@ -15,10 +16,11 @@ let serial = 0
 export function newId(now: number): string {
   if (now > last) {
     last = now
+    lastText = encode(now, 9)
     // Half of the room is left to count in.
     serial = randomInt(2 ** 34)
   } else serial++
-  return encode(last, 9) + encode(serial, 7)
+  return lastText + encode(serial, 7)
 }
 
 function encode(value: number, length: number): string {

@@ -24,7 +24,8 @@ export function receivedProtocol(session: {
   return lmtp ? `LMTP${suffix}` : `ESMTP${suffix}`
 }
 
-export interface Received {
+/** What all messages of a session have in common. */
+export interface ReceivedSession {
   /** What the client called itself. Without `helo` and `ip` there is no `from` clause: mail that began here. */
   readonly helo?: string
   readonly ip?: string
@@ -34,6 +35,9 @@ export interface Received {
   readonly by: string
   readonly protocol?: ReceivedProtocol
   readonly tls?: { readonly protocol: string; readonly cipher: string }
+}
+
+export interface Received extends ReceivedSession {
   readonly id: string
   /** Only for a single recipient: a list would tell them of each other (RFC 5321 §7.2). */
   readonly for?: Pick<Mailbox, 'local' | 'domain'>
@@ -41,16 +45,23 @@ export interface Received {
   readonly date: number
 }
 
-/** The whole field, folded, CRLF at its end. Never throws: what is unfit in a name becomes `?`. */
-export function formatReceived(received: Received): string {
-  const { helo, ip, name, by, protocol, tls, id } = received
+/** The clauses before `id`, to be made once for a session. Never throws: what is unfit in a name becomes `?`. */
+export function receivedClauses({ helo, ip, name, by, protocol, tls }: ReceivedSession): string {
   let value = ''
   if (helo !== undefined || ip !== undefined) value = `from ${host(helo)}${connection(name, ip)}\r\n\t`
   value += `by ${host(by)}`
   if (protocol !== undefined) value += ` with ${protocol}`
   if (tls) value += ` (${word(tls.protocol)} ${word(tls.cipher)})`
-  value += `\r\n\tid ${word(id)}`
-  const recipient = received.for && path(received.for, protocol?.startsWith('UTF8') === true)
+  return value
+}
+
+/**
+ * The whole field, folded, CRLF at its end. Never throws: what is unfit in a name becomes `?`. `clauses`: what
+ * {@link receivedClauses} says of the session, where it is known.
+ */
+export function formatReceived(received: Received, clauses: string = receivedClauses(received)): string {
+  let value = `${clauses}\r\n\tid ${word(received.id)}`
+  const recipient = received.for && path(received.for, received.protocol?.startsWith('UTF8') === true)
   if (recipient) value += ` for ${recipient}`
   return foldField('Received', `${value};\r\n\t${formatDate(received.date)}`, { utf8: true })
 }

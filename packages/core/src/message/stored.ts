@@ -88,10 +88,9 @@ class StoredMessage implements Queued {
     return this.#headers.flatMap(header => fieldValues(header, name))
   }
 
-  get bytes(): Uint8Array | undefined {
+  get pieces(): readonly Uint8Array[] | undefined {
     const { bytes } = this.#body
-    if (bytes === undefined || this.size > oneChunk) return undefined
-    return Buffer.concat(this.#parts(bytes, 0, this.size))
+    return bytes === undefined || this.size > oneChunk ? undefined : this.#parts(bytes, 0, this.size)
   }
 
   async *open(range?: { readonly start: number; readonly end: number }): AsyncIterable<Uint8Array> {

@@ -1,7 +1,7 @@
 // The last steps: edits applied per variant, sealed, offered to other custody, and committed to the durable queue. The
 // reply is made only after the bytes are on stable storage (invariant 1).
 import type { Reply } from '@posthorn/mail'
-import { foldField, formatReceived, receivedProtocol } from '@posthorn/mail'
+import { foldField, formatReceived, receivedClauses, receivedProtocol } from '@posthorn/mail'
 import { isPending } from '../awaitable.ts'
 import type { Queued } from '../delivery.ts'
 import type { Id } from '../envelope.ts'
@@ -11,6 +11,7 @@ import { applyEdits, changes, groupByEdits, inPluginOrder } from '../message/edi
 import { storedMessage } from '../message/stored.ts'
 import { deliveryTarget } from '../message/target.ts'
 import type { Accepted, AcceptedTarget, AcceptedVariant } from '../queue/contract.ts'
+import type { Origin } from '../session.ts'
 import { maxStateSize, stateSize } from '../state.ts'
 import { StorageError } from '../storage/contract.ts'
 import type { Defer, PassedOn, Reject, Verdict } from '../verdict.ts'
@@ -190,25 +191,37 @@ function makeVariants(
 }
 
 /** RFC 5321 §4.4. `for` names a recipient only where there is one: more would tell Bcc. */
-function receivedField(session: SessionCore, tx: TransactionCore, received: number): string {
-  const { origin } = session
+function receivedField({ origin }: SessionCore, tx: TransactionCore, received: number): string {
   const [only, second] = tx.envelope.recipients
-  const greeting = {
-    verb: origin.helo?.verb ?? 'EHLO',
-    tls: origin.tls !== undefined,
-    auth: origin.auth !== undefined,
-    smtputf8: tx.envelope.params.smtputf8,
+  const { facts, clauses } = receivedBy(origin, tx.envelope.params.smtputf8)
+  const alone = only === undefined || second !== undefined ? {} : { for: only.address }
+  return formatReceived({ ...facts, id: tx.id, ...alone, date: received }, clauses)
+}
+
+interface ReceivedBy {
+  readonly smtputf8: boolean
+  readonly facts: Parameters<typeof receivedClauses>[0]
+  readonly clauses: string
+}
+
+// A session's messages share one Origin, and most say the same of SMTPUTF8.
+const receivedByOrigin = new WeakMap<Origin, ReceivedBy>()
+
+function receivedBy(origin: Origin, smtputf8: boolean): ReceivedBy {
+  const known = receivedByOrigin.get(origin)
+  if (known?.smtputf8 === smtputf8) return known
+  const { helo, client, tls, auth, local } = origin
+  const greeting = { verb: helo?.verb ?? 'EHLO', tls: tls !== undefined, auth: auth !== undefined, smtputf8 } as const
+  const facts = {
+    ...(helo === undefined ? {} : { helo: helo.name, protocol: receivedProtocol(greeting) }),
+    ...(client === undefined ? {} : { ip: client.ip }),
+    ...(client?.name === undefined ? {} : { name: client.name }),
+    by: local.hostname,
+    ...(tls === undefined ? {} : { tls }),
   }
-  return formatReceived({
-    ...(origin.helo === undefined ? {} : { helo: origin.helo.name, protocol: receivedProtocol(greeting) }),
-    ...(origin.client === undefined ? {} : { ip: origin.client.ip }),
-    ...(origin.client?.name === undefined ? {} : { name: origin.client.name }),
-    by: origin.local.hostname,
-    ...(origin.tls === undefined ? {} : { tls: origin.tls }),
-    id: tx.id,
-    ...(only === undefined || second !== undefined ? {} : { for: only.address }),
-    date: received,
-  })
+  const made = { smtputf8, facts, clauses: receivedClauses(facts) }
+  receivedByOrigin.set(origin, made)
+  return made
 }
 
 function view(session: SessionCore, tx: TransactionCore, variant: AcceptedVariant, received: number): Queued {

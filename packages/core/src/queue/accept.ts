@@ -76,7 +76,8 @@ export async function makeBlocks(message: Accepted, loaded: Loaded, context: Acc
   const routing = { agents: generation.plan.agents, clock, log }
   const blocks: NewBlock[] = []
   let o = 0
-  for (const [v, variant] of message.variants.entries()) {
+  for (let v = 0; v < message.variants.length; v++) {
+    const variant = message.variants[v] as AcceptedVariant
     const lanes = new Map<string, { recipients: RecipientRecord[]; routes: Routed[] }>()
     const ended: { recipient: RecipientRecord; outcome: Outcome }[] = []
     const queued = loaded.variant(v)

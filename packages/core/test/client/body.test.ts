@@ -62,7 +62,8 @@ test('stuffed, any body arrives as it was, with a line end behind it', () => {
       const text = bytes.toString('latin1')
       const wanted = text === '' || text.endsWith('\r\n') ? text : `${text}\r\n`
       expect(received(out)).toBe(wanted)
-      expect(stuffed(bytes).toString('latin1')).toBe(out)
+      expect(stuffed([bytes]).toString('latin1')).toBe(out)
+      expect(stuffed(cut(bytes, [bytes.length >> 1])).toString('latin1')).toBe(out)
     }),
     { numRuns: 1000 },
   )

@@ -140,7 +140,7 @@ test('a small message that sits in memory is not opened, and goes out as it is',
     const inMemory: Mail = {
       ...rest,
       content: '7bit',
-      bytes: octets,
+      pieces: [octets.subarray(0, 14), octets.subarray(14)],
       open: () => {
         throw new Error('it was opened')
       },

@@ -2,6 +2,7 @@
 // octet whatever the content.
 import { isAscii } from 'node:buffer'
 import { CR, LF, LineEnds } from '../line-ends.ts'
+import { lendRoom } from './room.ts'
 
 /** Up to this size a message is read, judged and written as one. */
 export const inOne = 65_536
@@ -109,31 +110,26 @@ function stuff(chunk: Buffer, before: number): Buffer {
 }
 
 /** A whole message in memory as DATA wants it, its end included. */
-export function stuffed(bytes: Buffer): Buffer {
+export function stuffed(pieces: readonly Uint8Array[]): Buffer {
   const stuffer = new Stuffer()
-  const body = stuffer.push(bytes)
-  const end = stuffer.end()
-  const out = Buffer.allocUnsafe(body.length + end.length)
-  out.set(body)
-  out.write(end, body.length, 'latin1')
-  return out
+  const parts = pieces.map(piece => stuffer.push(asBuffer(piece)))
+  parts.push(Buffer.from(stuffer.end()))
+  return Buffer.concat(parts)
 }
 
-/** All of a small message. More than `size` octets, or fewer, is an error of whoever keeps it: undefined. */
-export async function gather(source: AsyncIterable<Uint8Array>, size: number): Promise<Buffer | undefined> {
-  let first: Buffer | undefined
-  let rest: Buffer[] | undefined
+/** All of a small message. More than `size` octets is an error of whoever keeps it: undefined. */
+export async function gather(
+  source: AsyncIterable<Uint8Array>,
+  size: number,
+): Promise<readonly Uint8Array[] | undefined> {
+  const pieces: Uint8Array[] = []
   let octets = 0
-  for await (const chunk of source) {
-    octets += chunk.length
+  for await (const piece of source) {
+    octets += piece.length
     if (octets > size) return undefined
-    const bytes = asBuffer(chunk)
-    if (first === undefined) first = bytes
-    else if (rest === undefined) rest = [first, bytes]
-    else rest.push(bytes)
+    pieces.push(piece)
   }
-  if (octets !== size) return undefined
-  return rest === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(rest)
+  return pieces
 }
 
 /** The same octets in chunks of `least` or more, but the last. */
@@ -160,12 +156,23 @@ export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-/** `BDAT` and its octets in one piece (RFC 3030 §2). */
-export function bdat(bytes: Buffer, last: boolean, before = ''): Buffer {
-  const command = `${before}BDAT ${bytes.length}${last ? ' LAST' : ''}\r\n`
-  const length = Buffer.byteLength(command)
-  const out = Buffer.allocUnsafe(length + bytes.length)
+/** Octets of all pieces. */
+export function lengthOf(pieces: readonly Uint8Array[]): number {
+  let length = 0
+  for (const piece of pieces) length += piece.length
+  return length
+}
+
+/** `BDAT` and its octets in one piece (RFC 3030 §2), behind commands that go `before`. Lent, as by {@link lendRoom}. */
+export function bdat(pieces: readonly Uint8Array[], last: boolean, before = ''): Buffer {
+  const octets = lengthOf(pieces)
+  const command = `${before}BDAT ${octets}${last ? ' LAST' : ''}\r\n`
+  let at = Buffer.byteLength(command)
+  const out = lendRoom(at + octets)
   out.write(command)
-  out.set(bytes, length)
+  for (const piece of pieces) {
+    out.set(piece, at)
+    at += piece.length
+  }
   return out
 }

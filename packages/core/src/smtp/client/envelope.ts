@@ -20,7 +20,7 @@ export interface Mail {
   /** What is known of its octets: saves reading a large one before it is sent. */
   readonly content?: Queued['content']
   /** All of it, where it is small and sits in memory. */
-  readonly bytes?: Uint8Array | undefined
+  readonly pieces?: readonly Uint8Array[] | undefined
   open(): AsyncIterable<Uint8Array>
 }
 

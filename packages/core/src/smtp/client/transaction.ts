@@ -2,7 +2,19 @@
 // BDAT; each recipient's fate reported as it becomes known, LMTP's one by one. Never sends a dot behind half a message.
 
 import type { RemoteReply } from '@posthorn/mail'
-import { asBuffer, bdat, type Content, Counter, coalesced, gather, Inspector, inOne, Stuffer, stuffed } from './body.ts'
+import {
+  asBuffer,
+  bdat,
+  type Content,
+  Counter,
+  coalesced,
+  gather,
+  Inspector,
+  inOne,
+  lengthOf,
+  Stuffer,
+  stuffed,
+} from './body.ts'
 import { envelope, type Mail, type MailRecipient } from './envelope.ts'
 import { type Phase, SmtpFailure, type Timeouts } from './failure.ts'
 import { bareLineEnds, lacking, mustLook, type Offers, type Unsent, unfit, unreadable } from './requirements.ts'
@@ -72,13 +84,12 @@ class Transaction {
     if (hopeless !== undefined) return this.#all(hopeless)
     const chunks = this.#binary || (link.keywords.has('CHUNKING') && link.hop.chunking !== false)
     if (size > inOne) return this.#large(chunks)
-    const ready = this.#mail.bytes
-    const bytes = ready === undefined ? await this.#gather() : asBuffer(ready)
-    if (bytes === undefined || bytes.length !== size) return this.#all(unreadable)
+    const pieces = this.#mail.pieces ?? (await this.#gather())
+    if (pieces === undefined || lengthOf(pieces) !== size) return this.#all(unreadable)
     let eightBit = this.#mail.content === '8bit'
     if (this.#mail.content === undefined || mustLook(link, this.#mail)) {
       const inspector = new Inspector()
-      inspector.see(bytes)
+      for (const piece of pieces) inspector.see(asBuffer(piece))
       const content = inspector.end()
       const refusal = unfit(link, params, content)
       if (refusal !== undefined) return this.#all(refusal)
@@ -86,9 +97,9 @@ class Transaction {
     }
     const lines = this.#envelope(eightBit)
     if (lines === undefined) return
-    if (!chunks) return this.#data(lines, stuffed(bytes))
-    if (this.#pipelining && !link.lmtp && bytes.length <= eagerMax && link.hot) return this.#eager(lines, bytes)
-    if (await this.#open(lines)) await this.#end(bdat(bytes, true), `BDAT ${bytes.length} LAST`)
+    if (!chunks) return this.#data(lines, stuffed(pieces))
+    if (this.#pipelining && !link.lmtp && size <= eagerMax && link.hot) return this.#eager(lines, pieces)
+    if (await this.#open(lines)) await this.#end(bdat(pieces, true), `BDAT ${size} LAST`)
   }
 
   async #large(chunks: boolean): Promise<void> {
@@ -175,12 +186,12 @@ class Transaction {
   }
 
   /** Envelope and body in one write (RFC 3030 §2, RFC 2920). The final reply is outstanding from the first octet on. */
-  async #eager(lines: readonly string[], bytes: Buffer): Promise<void> {
+  async #eager(lines: readonly string[], pieces: readonly Uint8Array[]): Promise<void> {
     const { timeouts, dirty } = this.#link
     const before = dirty ? ['RSET', ...lines] : lines
     this.#told(before)
-    this.#wire.told(`BDAT ${bytes.length} LAST`)
-    this.#wire.send(bdat(bytes, true, `${before.join('\r\n')}\r\n`), before.length + 1, true)
+    this.#wire.told(`BDAT ${this.#mail.size} LAST`)
+    this.#wire.send(bdat(pieces, true, `${before.join('\r\n')}\r\n`), before.length + 1, true)
     await this.#replies(lines, true)
     const reply = await this.#read('dot', timeouts.dot)
     this.#wire.settled()
@@ -210,7 +221,7 @@ class Transaction {
         if (!look.clean || look.octets > this.#mail.size) break
         if (held !== undefined) {
           wire.told(`BDAT ${held.length}`)
-          const room = wire.send(bdat(held, false), 1)
+          const room = wire.send(bdat([held], false), 1)
           owed++
           if (!room) await wire.drained(this.#link.timeouts.block)
           await settle(this.#pipelining ? window : 0)
@@ -233,7 +244,7 @@ class Transaction {
       return
     }
     const last = held ?? Buffer.alloc(0)
-    await this.#end(bdat(last, true), `BDAT ${last.length} LAST`)
+    await this.#end(bdat([last], true), `BDAT ${last.length} LAST`)
   }
 
   /** The last octets, and what the peer says to the message. */
@@ -347,7 +358,7 @@ class Transaction {
     else for (let i = 0; i < this.#to.length; i++) this.#report(i, answer)
   }
 
-  async #gather(): Promise<Buffer | undefined> {
+  async #gather(): Promise<readonly Uint8Array[] | undefined> {
     try {
       return await gather(this.#mail.open(), this.#mail.size)
     } catch {

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { type PeerReply, type RemoteReply, ReplyParser } from '@posthorn/mail'
 import type { Clock } from '../../clock.ts'
 import { type FailureKind, type Phase, SmtpFailure } from './failure.ts'
+import { wrote } from './room.ts'
 
 /** Told every line: `C` ours (secrets and bodies left out), `S` the peer's, `*` what happened besides. */
 export type Dialogue = (who: 'C' | 'S' | '*', line: string) => void
@@ -95,7 +96,10 @@ export class Wire {
     if (this.#down !== undefined) return true
     this.#owed += replies
     if (final) this.#sealed = true
-    return typeof data === 'string' ? this.#socket.write(data, 'utf8') : this.#socket.write(data)
+    if (typeof data === 'string') return this.#socket.write(data, 'utf8')
+    const room = this.#socket.write(data)
+    wrote(data, this.#socket.writableLength)
+    return room
   }
 
   /** For the dialogue: what was sent, or `shown` in its place. */
