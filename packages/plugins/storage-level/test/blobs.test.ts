@@ -59,7 +59,8 @@ describe('LevelBlobs', () => {
   it('leaves no file behind an aborted blob', async () => {
     const here = await opened()
     const writer = here.blobs.create()
-    await writer.write(Buffer.alloc(200_000))
+    // Enough for a second write to the file, which waits for the first one.
+    await writer.write(Buffer.alloc(400_000))
     assert.equal((await files(here.folder)).length, 1)
     await writer.abort()
     assert.deepEqual(await files(here.folder), [])
