@@ -1,4 +1,5 @@
-// Haraka from npm as a rival: installed on demand beside the benches, never a dependency of ours. It does not sync.
+// Haraka from npm as a rival: installed on demand beside the benches, never a dependency of ours. It
+// syncs each file of its queue, and not the folder.
 
 import { execFile } from 'node:child_process'
 import { appendFileSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -30,7 +31,7 @@ export const haraka: Contender = {
   },
 
   async start({ kind, sink }) {
-    if (kind !== 'relay') throw new Error('Haraka has no durable queue to accept into')
+    if (kind !== 'relay') throw new Error('Haraka has no queue that ends nowhere')
     const folder = workFolder('haraka')
     const port = await freePort()
     for (const name of ['config', 'plugins', 'queue']) mkdirSync(join(folder, name))
