@@ -106,7 +106,7 @@ export class SmtpStream extends EventEmitter {
 
   /** Takes chunks as they came until the wire needs time. */
   #next(): void {
-    if (this.#holding) return
+    if (this.pending) return
     this.#running = true
     for (let chunk = this.#waiting.shift(); chunk !== undefined; chunk = this.#waiting.shift()) {
       this.received += chunk.length

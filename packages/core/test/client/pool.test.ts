@@ -206,6 +206,20 @@ test('who stops waiting takes no place', async () => {
   await pool.close()
 })
 
+test('who has been stopped takes no connection that lies idle, and dials none', async () => {
+  await using peer = await SmtpPeer.start()
+  const pool = new SmtpPool({ perHop: 1 })
+  const hop = hopTo(peer)
+  expect(await send(pool, hop, AbortSignal.abort())).toBe('aborted at connect')
+  expect(pool.stats).toEqual({ open: 0, idle: 0, waiting: 0 })
+  expect(await send(pool, hop)).toBe('accepted')
+  expect(await send(pool, hop, AbortSignal.abort())).toBe('aborted at connect')
+  expect(pool.stats).toEqual({ open: 1, idle: 1, waiting: 0 })
+  expect(await send(pool, hop)).toBe('accepted')
+  expect(peer.connections).toBe(1)
+  await pool.close()
+})
+
 test('closing lets the busy ones finish, and refuses the others', async () => {
   await using peer = await SmtpPeer.start()
   const pool = new SmtpPool({ perHop: 1 })

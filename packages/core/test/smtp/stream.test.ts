@@ -184,4 +184,25 @@ describe('commands and bodies', () => {
     stream.release()
     expect(said).toEqual(['EHLO early'])
   })
+
+  test('who leaves before the greeting is let go at once, who has said something after that was heard', () => {
+    const said: string[] = []
+    const wire: Wire = {
+      command: line => void said.push(line.toString()),
+      malformed() {},
+      body() {},
+      paused() {},
+      ended: () => void said.push('(end)'),
+      failed() {},
+    }
+    const options = { lineLimit: 100, lenient: false, hold: true }
+    new SmtpStream(wire, options).end()
+    expect(said.splice(0)).toEqual(['(end)'])
+    const early = new SmtpStream(wire, options)
+    early.write(Buffer.from('EHLO early\r\n'))
+    early.end()
+    expect(said).toEqual([])
+    early.release()
+    expect(said).toEqual(['EHLO early', '(end)'])
+  })
 })

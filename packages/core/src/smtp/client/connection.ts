@@ -8,7 +8,7 @@ import { authenticate } from './auth.ts'
 import type { Mail, MailRecipient } from './envelope.ts'
 import { defaultTimeouts, SmtpFailure, type Timeouts } from './failure.ts'
 import { hostName, type NextHop } from './next-hop.ts'
-import { onStop, type Stopping } from './stop.ts'
+import { onStop, type Stopping, stopped } from './stop.ts'
 import { handshake, type Secured } from './tls.ts'
 import { type Report, transact } from './transaction.ts'
 import { type Dialogue, Wire } from './wire.ts'
@@ -264,6 +264,10 @@ function open(hop: NextHop, clock: Clock, timeout: number, stop: Stopping | unde
   const { endpoint, source } = hop
   const host = hostName(endpoint)
   return new Promise((resolve, reject) => {
+    const over = stopped(stop)
+    if (over !== undefined) {
+      return reject(new SmtpFailure('aborted', 'connect', host, 'stopped before connecting', { cause: over.reason }))
+    }
     const socket =
       'path' in endpoint
         ? dial({ path: endpoint.path })

@@ -5,7 +5,7 @@ import { type ConnectOptions, connect, type SmtpConnection } from './connection.
 import type { Mail, MailRecipient } from './envelope.ts'
 import { SmtpFailure, type Timeouts } from './failure.ts'
 import { hopKey, hostName, type NextHop } from './next-hop.ts'
-import { onStop, type Stopping } from './stop.ts'
+import { onStop, type Stopping, stopped } from './stop.ts'
 import type { Answer } from './transaction.ts'
 import type { Dialogue } from './wire.ts'
 
@@ -100,6 +100,8 @@ export class SmtpPool {
   ): Lease | Promise<Lease> {
     const { stop, fresh } = options
     if (this.#closing !== undefined) return Promise.reject(gone(hop, 'closed', 'the connection pool is closed'))
+    const over = stopped(stop)
+    if (over !== undefined) return Promise.reject(gone(hop, 'aborted', 'stopped before connecting', over.reason))
     const bucket = this.#bucket(hop)
     if (!fresh) {
       const connection = this.#takeIdle(bucket)
@@ -116,14 +118,11 @@ export class SmtpPool {
         give: resolve,
         fail: reject,
       }
-      let stopped = false
       release = onStop(stop, reason => {
-        stopped = true
         waiter.leave()
         this.#tidy(bucket)
         reject(gone(hop, 'aborted', 'stopped while waiting for a connection', reason))
       })
-      if (stopped) return
       // It may have been forgotten with its last idle connection.
       this.#buckets.set(bucket.key, bucket)
       bucket.waiting.add(waiter)

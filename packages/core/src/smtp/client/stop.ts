@@ -11,6 +11,15 @@ export type Stopping = AbortSignal | Stop
 
 const nothing = (): void => {}
 
+/** Why it has been time to stop already; undefined where it has not. */
+export function stopped(stop: Stopping | undefined): { readonly reason: unknown } | undefined {
+  let found: { readonly reason: unknown } | undefined
+  onStop(stop, reason => {
+    found = { reason }
+  })()
+  return found
+}
+
 /** Calls `fn` as {@link Stop.onAbort} does. */
 export function onStop(stop: Stopping | undefined, fn: (reason: unknown) => void): () => void {
   if (stop === undefined) return nothing
