@@ -192,9 +192,14 @@ function lean(recipient: RecipientRecord): object {
   } satisfies Record<keyof RecipientRecord, unknown>
 }
 
-function full(recipient: Omit<RecipientRecord, 'to'> & { readonly to: Mailbox }): RecipientRecord {
-  const { to, tries = 0, attempts = [] } = recipient
-  return { ...recipient, to: { ...to, raw: to.raw ?? `${to.local}@${to.domain}` }, tries, attempts }
+type Lean = { -readonly [K in keyof RecipientRecord]: RecipientRecord[K] } & { to: { raw?: string } }
+
+/** Puts that back, in place: a copy of each would be most of what reading a block costs. */
+function complete(recipient: Lean): void {
+  const { to } = recipient
+  to.raw ??= `${to.local}@${to.domain}`
+  recipient.tries ??= 0
+  recipient.attempts ??= []
 }
 
 /** Throws as {@link decodeMessage} does. */
@@ -203,10 +208,11 @@ export function decodeBlock(id: string, n: number, value: Uint8Array): Block {
   const bytes = Buffer.from(value.buffer, value.byteOffset, value.length)
   if (bytes[0] !== format) throw newerRecord(key, bytes[0])
   try {
-    const block = JSON.parse(bytes.toString('utf8', 1)) as Block
+    const block = JSON.parse(bytes.toString('utf8', 1)) as Block & { recipients: Lean[] }
     if (block.id !== id || block.n !== n || !Array.isArray(block.recipients))
       throw new RangeError('it is of another block')
-    return { ...block, recipients: block.recipients.map(full) }
+    for (const recipient of block.recipients) complete(recipient)
+    return block
   } catch (error) {
     throw badRecord(key, error)
   }
