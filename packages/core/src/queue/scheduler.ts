@@ -28,6 +28,8 @@ export interface SchedulerOptions {
 
 const laneWindow = 256
 const scansAtOnce = 64
+/** Blocks that the look for lanes reads ahead of deliveries. What waits longer than V8's young generation lasts costs it copies. */
+const readAhead = 1000
 /** Milliseconds until what could not be read is looked at again. */
 const rereadAfter = 5000
 /** Lanes in memory; beyond it those that only wait for a time are forgotten and found again by a look at the index. */
@@ -48,7 +50,8 @@ export class Scheduler {
   #pumping = false
   #forgot = false
   #idle: (() => void)[] = []
-  #hurry: () => void = () => {}
+  /** Ends the rest that the look for lanes takes. */
+  #hurry: (() => void) | undefined
 
   constructor(
     desk: Desk,
@@ -85,7 +88,7 @@ export class Scheduler {
   /** Begins nothing more; resolves when what was begun has ended. */
   stop(): Promise<void> {
     this.#stopped = true
-    this.#hurry()
+    this.#hurry?.()
     if (this.#sends === 0) return Promise.resolve()
     return new Promise(resolve => this.#idle.push(resolve))
   }
@@ -127,14 +130,15 @@ export class Scheduler {
         this.#arouse(lane)
       }
       // What was found may go out first; but lanes that stand still must not keep others unknown.
-      if (this.#active.indexed >= this.#options.window) await this.#rest()
+      if (this.#active.indexed >= readAhead) await this.#rest()
     }
   }
 
   #rest(): Promise<void> {
     return new Promise(resolve => {
-      const cancel = this.#desk.clock.after(250, resolve)
+      const cancel = this.#desk.clock.after(250, () => this.#hurry?.())
       this.#hurry = () => {
+        this.#hurry = undefined
         cancel()
         resolve()
       }
@@ -367,6 +371,7 @@ export class Scheduler {
       if (after !== 'gone') lane.note(entry.rank, entry.index)
       if (after === 'later') lane.blockedUntil = Math.max(lane.blockedUntil, this.#desk.clock.now() + rereadAfter)
       this.#active.end(entry)
+      if (this.#active.indexed < readAhead) this.#hurry?.()
       if (shared && !this.#desk.messages.active(id)) this.#desk.rested(id)
     }
     for (const block of left) this.#desk.written(block)

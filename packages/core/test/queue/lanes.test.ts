@@ -221,6 +221,23 @@ describe('memory', () => {
     expect(agent.sent).toHaveLength(500)
   })
 
+  it('after a restart, reads little of the index ahead of deliveries, and keeps up with them by no clock', async () => {
+    const storage = memoryStorage()
+    const before = await office({ storage, start: false })
+    for (let i = 0; i < 4000; i++) await before.mail({ to: [`u@d${i}.test`] })
+    const agent = new Agent(before.clock)
+    const gate = slow(agent)
+    const { clock, queue } = await office({ storage, blobs: before.blobs, clock: before.clock, agent })
+    for (let i = 0; i < 5; i++) await clock.settle()
+    expect(queue.stats.indexed).toBeLessThanOrEqual(2000)
+    for (let i = 0; i < 100 && queue.tally.done.delivered < 4000; i++) {
+      gate.finish()
+      await clock.settle()
+    }
+    expect(new Set(agent.sent.map(s => s.message.id)).size).toBe(4000)
+    expect(agent.sent).toHaveLength(4000)
+  })
+
   it('forgets lanes that have nothing to do', async () => {
     const { mail, clock, queue } = await office()
     for (let i = 0; i < 200; i++) await mail({ to: [`u@d${i}.test`] })
