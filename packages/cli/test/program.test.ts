@@ -171,7 +171,8 @@ describe('commands to a running server', () => {
     await answering(cwd, {
       'queue.apply': async (params, emit) => {
         expect(params).toEqual({ action: { kind: 'hold', reason: 'moonlight' }, filter: { sender: 'x.test' } })
-        emit({ recipients: 500 })
+        emit({ recipients: 250, seen: 400 })
+        emit({ recipients: 500, seen: 700, of: 1200 })
         return { messages: 900, recipients: 1000 }
       },
     })
@@ -179,7 +180,7 @@ describe('commands to a running server', () => {
     const said = await posthorn(cwd, words)
     expect([said.code, said.err, said.out]).toEqual([
       0,
-      ['… 500 recipients'],
+      ['… 250 recipients; 400 looked at', '… 500 recipients; 700 of 1200 looked at'],
       ['held: 1000 recipients of 900 messages'],
     ])
     const json = await posthorn(cwd, `${words} --json`)

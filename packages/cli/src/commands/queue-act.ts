@@ -1,5 +1,5 @@
 // What an operator does to queued mail: to one message by its id, or to all that match a filter.
-import type { QueueAction, QueueApplied } from '@posthorn/core/runtime'
+import type { QueueAction, QueueApplied, QueueProgress } from '@posthorn/core/runtime'
 import { exit, usageError } from '../failure.ts'
 import type { Io } from '../io.ts'
 import { withServer } from '../remote.ts'
@@ -29,13 +29,16 @@ export const queueAct =
     const target = id === undefined ? { filter: chosen(options) } : { id: messageId(id) }
     const applied = await withServer(io, options, client =>
       client.call<QueueApplied>('queue.apply', { action, ...target }, event => {
-        if (!options.json) io.err(`… ${(event as { recipients: number }).recipients} recipients`)
+        if (!options.json) io.err(progressOf(event as QueueProgress))
       }),
     )
     if (options.json) io.out(JSON.stringify(applied))
     else io.out(`${past[kind]}: ${applied.recipients} recipients of ${applied.messages} messages`)
     return exit.ok
   }
+
+const progressOf = ({ recipients, seen, of }: QueueProgress): string =>
+  `… ${recipients} recipients; ${of === undefined ? seen : `${seen} of ${of}`} looked at`
 
 /** A filter must be said: a bare `queue delete` would empty the queue. */
 function chosen(options: ActOptions) {

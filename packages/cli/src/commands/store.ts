@@ -1,12 +1,13 @@
 // Looking after the store: `fsck` while the server is stopped, `backup` while it runs.
 import { join, resolve } from 'node:path'
 import { PosthornError } from '@posthorn/core'
-import { type BackupResult, formatSize, loadConfig, queueCheck } from '@posthorn/core/runtime'
+import { type BackupProgress, type BackupResult, formatSize, loadConfig, queueCheck } from '@posthorn/core/runtime'
 import { type Finding, fsck } from '@posthorn/plugin-storage-level/fsck'
 import { bases } from '../distribution.ts'
 import { exit } from '../failure.ts'
 import type { Io } from '../io.ts'
 import type { Common } from '../program.ts'
+import { progressOn } from '../progress.ts'
 import { type Where, withServer } from '../remote.ts'
 import { printable } from '../table.ts'
 
@@ -22,12 +23,14 @@ export async function fsckStore(io: Io, options: FsckCommand): Promise<number> {
     if (options.json) io.out(JSON.stringify(finding))
     else io.out(`${finding.severity}: ${printable(finding.at)}: ${printable(finding.what)}\n  → ${finding.fix}`)
   }
+  const progress = options.json ? undefined : progressOn(io)
   const result = await fsck({
     ...places,
     checks: [queueCheck],
     repair: options.repair === true,
     quick: options.quick === true,
     report,
+    progress: ({ phase, done }) => progress?.(`${phase}: ${done}`),
   })
   if (options.json) io.out(JSON.stringify(result))
   else {
@@ -58,10 +61,11 @@ async function storePlaces(io: Io, { config: file }: Common): Promise<{ path: st
 
 export async function backupStore(io: Io, options: Common & Where, target: string): Promise<number> {
   const folder = join(resolve(io.cwd, target))
+  const progress = options.json ? undefined : progressOn(io)
   const result = await withServer(io, options, client =>
     client.call<BackupResult>('backup', { target: folder }, event => {
-      const { phase, done } = event as { phase: string; done: number }
-      if (!options.json) io.err(`… ${phase}: ${done}`)
+      const { phase, done, of } = event as BackupProgress
+      progress?.(`${phase}: ${done}${of === undefined ? '' : ` of ${of}`}`)
     }),
   )
   if (options.json) io.out(JSON.stringify(result))

@@ -79,6 +79,16 @@ export interface QueueLine {
   readonly reason?: string
 }
 
+/** An event of `queue.apply` to all that match, once a second. */
+export interface QueueProgress {
+  /** Recipients that it was done to. */
+  readonly recipients: number
+  /** Recipients that were looked at. */
+  readonly seen: number
+  /** How many there were to look at when it began; absent while the queue is still being counted after a boot. */
+  readonly of?: number
+}
+
 /** `queue.show { id }` */
 export interface QueueMessage {
   readonly id: string

@@ -28,6 +28,14 @@ export interface Match {
 type Reader = Pick<Storage, 'range' | 'getMany' | 'get'>
 type State = QueueLine['state']
 
+/** Blocks in one step of a walk. */
+const stepBlocks = 32
+
+/** A few at a time. */
+export function* inSteps<T>(items: readonly T[]): Generator<readonly T[]> {
+  for (let i = 0; i < items.length; i += stepBlocks) yield items.slice(i, i + stepBlocks)
+}
+
 /** Whether an address is meant: whole, or `@domain`, or a domain. Case makes no difference in looking. */
 export function matchesAddress(address: string, wanted: string): boolean {
   const text = address.toLowerCase()
@@ -46,15 +54,28 @@ export class Listing {
     this.#sending = sending
   }
 
-  /** Blocks that match, those that wait for a report left out; message by message, or in a lane by due time. */
-  async *matches(filter: QueueFilter): AsyncGenerator<Match[]> {
+  /**
+   * Blocks that match, a few at a time, those that wait for a report left out; message by message, or in a lane by due
+   * time. `seen`: told how many recipients each step looked at, once the caller is done with it.
+   */
+  async *matches(filter: QueueFilter, seen?: (recipients: number) => void): AsyncGenerator<Match[]> {
     const { storage } = this.#desk
-    // A held block is in no lane's index.
-    const source = filter.lane !== undefined && filter.state !== 'held' ? inLane(storage, filter.lane) : all(storage)
+    const source = byLane(filter) ? inLane(storage, filter.lane) : all(storage)
     for await (const batch of source) {
-      const found = batch.filter(({ block, key }) => this.#fits(block, key, filter))
-      if (found.length > 0) yield found
+      for (const step of inSteps(batch)) {
+        const found = step.filter(({ block, key }) => this.#fits(block, key, filter))
+        if (found.length > 0) yield found
+        seen?.(step.reduce((total, { block }) => total + block.recipients.length, 0))
+      }
     }
+  }
+
+  /** How many recipients {@link matches} will look at, as of now; undefined while they are still being counted. */
+  toSee(filter: QueueFilter): number | undefined {
+    const { tally } = this.#desk
+    if (!tally.complete) return undefined
+    if (byLane(filter)) return tally.lanes.get(filter.lane) ?? 0
+    return Object.values(tally.recipients).reduce((total, count) => total + count, 0)
   }
 
   async list(filter: QueueFilter): Promise<QueueListing> {
@@ -188,6 +209,10 @@ export class Listing {
     }
   }
 }
+
+/** Whether the lane's index leads to all that match. A held block is in none. */
+const byLane = (filter: QueueFilter): filter is QueueFilter & { readonly lane: string } =>
+  filter.lane !== undefined && filter.state !== 'held'
 
 const fitsSender = (from: string, wanted: string): boolean =>
   wanted === '' || wanted === '<>' ? from === '' : matchesAddress(from, wanted)

@@ -1,7 +1,7 @@
 // What an operator can do to queued mail: for one message, or for all that match. Each block is taken out of the
 // scheduler's hands first, after a delivery that is under way; what is done is durable, logged and traced.
 
-import type { QueueFilter, QueueListing, QueueMessage } from '../control/contract.ts'
+import type { QueueFilter, QueueListing, QueueMessage, QueueProgress } from '../control/contract.ts'
 import { PosthornError } from '../errors.ts'
 import type { Op } from '../storage/contract.ts'
 import type { Active } from './active.ts'
@@ -9,7 +9,7 @@ import { type Desk, finish, removeMessage } from './desk.ts'
 import { unknownMessage } from './errors.ts'
 import { messageKey } from './keys.ts'
 import { type LaneState, laneStates } from './lane-table.ts'
-import { blocks, Listing, type Match } from './listing.ts'
+import { blocks, inSteps, Listing, type Match } from './listing.ts'
 import { wantsReport, withAttempt } from './outcome.ts'
 import { type Part, partition, replaceBlock } from './partition.ts'
 import { storePause } from './pauses.ts'
@@ -34,7 +34,6 @@ export interface Applied {
   readonly recipients: number
 }
 
-const atOnce = 32
 /** Milliseconds between two words of progress: a million messages are thirty thousand steps. */
 const tellEvery = 1000
 
@@ -92,42 +91,44 @@ export class Operations {
     if ((await this.#desk.storage.get(messageKey(id))) === undefined) throw unknownMessage(id)
     const found: Match[] = []
     for await (const match of blocks(this.#desk.storage, id)) found.push(match)
-    return this.#all(action, [found])
+    return this.#all(action, inSteps(found), { messages: 0, recipients: 0 })
   }
 
-  /** To all that match as of now. `progress`: how many recipients so far, once a second. */
-  applyAll(action: QueueAction, filter: QueueFilter, progress?: (recipients: number) => void): Promise<Applied> {
+  /** To all that match as of now. `progress`: how far it is, once a second. */
+  applyAll(action: QueueAction, filter: QueueFilter, progress?: (at: QueueProgress) => void): Promise<Applied> {
     const { limit: _, ...whole } = filter
-    return this.#all(action, this.#listing.matches(whole), progress)
+    const { clock } = this.#desk
+    const all = this.#listing.toSee(whole)
+    const done = { messages: 0, recipients: 0 }
+    let seen = 0
+    let told = clock.monotonic()
+    const looked = (recipients: number) => {
+      seen += recipients
+      if (progress === undefined || clock.monotonic() - told < tellEvery) return
+      told = clock.monotonic()
+      // What came in meanwhile is looked at too.
+      progress({ recipients: done.recipients, seen, ...(all !== undefined && { of: Math.max(all, seen) }) })
+    }
+    return this.#all(action, this.#listing.matches(whole, looked), done)
   }
 
+  /** Counts in `done` as it goes. */
   async #all(
     action: QueueAction,
-    batches: AsyncIterable<readonly Match[]> | readonly (readonly Match[])[],
-    progress?: (recipients: number) => void,
+    steps: AsyncIterable<readonly Match[]> | Iterable<readonly Match[]>,
+    done: { messages: number; recipients: number },
   ): Promise<Applied> {
-    let messages = 0
-    let recipients = 0
     let last: string | undefined
-    const { clock } = this.#desk
-    let told = clock.monotonic()
-    for await (const batch of batches) {
-      for (let i = 0; i < batch.length; i += atOnce) {
-        const part = batch.slice(i, i + atOnce)
-        const done = await Promise.all(part.map(match => this.#one(action, match)))
-        for (const [j, count] of done.entries()) {
-          if (count === 0) continue
-          recipients += count
-          if (part[j]?.block.id !== last) messages++
-          last = part[j]?.block.id
-        }
-        if (progress !== undefined && clock.monotonic() - told >= tellEvery) {
-          told = clock.monotonic()
-          progress(recipients)
-        }
+    for await (const step of steps) {
+      const counts = await Promise.all(step.map(match => this.#one(action, match)))
+      for (const [i, count] of counts.entries()) {
+        if (count === 0) continue
+        done.recipients += count
+        if (step[i]?.block.id !== last) done.messages++
+        last = step[i]?.block.id
       }
     }
-    return { messages, recipients }
+    return done
   }
 
   /** How many recipients it was done to. */

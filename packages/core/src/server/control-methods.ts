@@ -56,9 +56,7 @@ export function controlMethods(server: Posthorn): Readonly<Record<string, Contro
       const { operations } = server.queue
       if (asked.id !== undefined) return operations.apply(asked.action as QueueAction, asked.id)
       if (asked.filter === undefined) throw badParams('neither an id nor a filter')
-      return operations.applyAll(asked.action as QueueAction, asked.filter as QueueFilter, recipients =>
-        emit({ recipients }),
-      )
+      return operations.applyAll(asked.action as QueueAction, asked.filter as QueueFilter, emit)
     },
     async 'lane.pause'(params) {
       const { lane: name, reason } = read(lane, params)

@@ -5,6 +5,8 @@ export interface BackupProgress {
   readonly phase: 'records' | 'blobs' | 'sync'
   /** Records or files copied so far. */
   readonly done: number
+  /** How many there are, where that is known. */
+  readonly of?: number
 }
 
 export interface BackupResult {

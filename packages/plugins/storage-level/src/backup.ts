@@ -108,7 +108,7 @@ async function copyFiles(
       if ((error as { code?: string }).code !== 'ENOENT') throw error
       missing.push(from.path(ref))
     }
-    if (done % 100 === 99) progress({ phase: 'blobs', done: done + 1 })
+    if (done % 100 === 99) progress({ phase: 'blobs', done: done + 1, of: refs.length })
   }
   for (const shard of shards) await syncFolder(shard)
   return { octets, missing }
