@@ -111,6 +111,7 @@ export class Scheduler {
   async discover(shards: ReadonlySet<number> | undefined): Promise<void> {
     const { storage, clock } = this.#desk
     const ours = (name: string) => shards === undefined || shards.has(this.lanes.shard(name))
+    let read = 0
     for await (const { found, cut } of discover(storage)) {
       if (this.#stopped) return
       const now = clock.now()
@@ -130,7 +131,10 @@ export class Scheduler {
         this.#arouse(lane)
       }
       // What was found may go out first; but lanes that stand still must not keep others unknown.
-      if (this.#active.indexed >= readAhead) await this.#rest()
+      read += found.length
+      if (read < readAhead || this.#active.indexed < readAhead) continue
+      read = 0
+      await this.#rest()
     }
   }
 

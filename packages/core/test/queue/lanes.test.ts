@@ -238,6 +238,18 @@ describe('memory', () => {
     expect(agent.sent).toHaveLength(4000)
   })
 
+  it('after a restart, knows a hundred long lanes within seconds, though none of them moves', async () => {
+    const storage = memoryStorage()
+    const before = await office({ storage, start: false })
+    for (let i = 0; i < 20_000; i++) await before.mail({ to: [`u@d${i % 100}.test`] })
+    const agent = new Agent(before.clock)
+    slow(agent)
+    const { clock, queue } = await office({ storage, blobs: before.blobs, clock: before.clock, agent })
+    await clock.advance(6000)
+    expect(queue.stats.lanes).toBe(100)
+    expect(queue.stats.indexed).toBeLessThanOrEqual(6000)
+  })
+
   it('forgets lanes that have nothing to do', async () => {
     const { mail, clock, queue } = await office()
     for (let i = 0; i < 200; i++) await mail({ to: [`u@d${i}.test`] })
