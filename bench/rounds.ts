@@ -1,5 +1,5 @@
-// Runs contenders against each other: each started once, warmed up, then A B A B, each round after the last one's
-// work is done. Medians of the rounds are what counts.
+// Runs contenders against each other: each started once, warmed up for the same time, then A B A B, each round after the
+// last one's work is done. Medians of the rounds are what counts.
 
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Contender, Running, Work } from './contender.ts'
@@ -100,13 +100,27 @@ async function round({ port, pid }: Running, work: Work, load: Load, sink: Sink)
   }
 }
 
-/** One contest: the same work and load for all. `say` hears of progress. */
+/**
+ * Each takes the load for so many milliseconds before the first round. Compilers that watch what is run go on for tens of
+ * thousands of messages, and a mail server runs for weeks.
+ */
+export const warmUp = 20_000
+
+async function warm({ port, pid }: Running, load: Load, ms: number) {
+  const until = monotonic() + ms
+  do await send(port, load)
+  while (monotonic() < until)
+  await settle(pid)
+}
+
+/** One contest: the same work and load for all, each `warming` milliseconds warm. `say` hears of progress. */
 export async function contest(
   contenders: readonly Contender[],
   work: Work,
   load: Load,
   sink: Sink,
   rounds: number,
+  warming: number,
   say: (line: string) => void,
 ): Promise<Contest> {
   const notes: string[] = []
@@ -120,9 +134,7 @@ export async function contest(
       }
       const running = await contender.start(work)
       started.push({ contender, version: found.version, running, rounds: [] })
-      // A whole round: compilers that watch what is run are not done after a few messages.
-      await send(running.port, load)
-      await settle(running.pid)
+      await warm(running, load, warming)
       say(`${contender.name} ${found.version} is warm`)
     }
     for (let n = 1; n <= rounds; n++) {
