@@ -5,6 +5,7 @@ import type { Generation } from '../boot/contract.ts'
 import type { Active } from './active.ts'
 import type { After, Attempts } from './attempt.ts'
 import type { Desk } from './desk.ts'
+import { Discovery } from './discovery.ts'
 import { Entry } from './entry.ts'
 import { reasonOf } from './errors.ts'
 import { Fifo } from './fifo.ts'
@@ -16,7 +17,7 @@ import type { Loaded } from './messages.ts'
 import { indexKey } from './partition.ts'
 import type { Block } from './records.ts'
 import type { Routed } from './routing.ts'
-import { discover, type Found, scanLane } from './scan.ts'
+import { type Found, scanLane } from './scan.ts'
 
 export interface SchedulerOptions {
   /** Deliveries at once, over all lanes. */
@@ -28,8 +29,6 @@ export interface SchedulerOptions {
 
 const laneWindow = 256
 const scansAtOnce = 64
-/** Blocks that the look for lanes reads ahead of deliveries. What waits longer than V8's young generation lasts costs it copies. */
-const readAhead = 1000
 /** Milliseconds until what could not be read is looked at again. */
 const rereadAfter = 5000
 /** Lanes in memory; beyond it those that only wait for a time are forgotten and found again by a look at the index. */
@@ -50,8 +49,7 @@ export class Scheduler {
   #pumping = false
   #forgot = false
   #idle: (() => void)[] = []
-  /** Ends the rest that the look for lanes takes. */
-  #hurry: (() => void) | undefined
+  readonly #discovery: Discovery
 
   constructor(
     desk: Desk,
@@ -66,6 +64,14 @@ export class Scheduler {
     this.#options = options
     this.lanes = new Lanes(options.shards)
     this.#wake = wake
+    this.#discovery = new Discovery(desk, active, this.lanes, {
+      take: (lane, found) => {
+        const room = active.indexed < options.window && lane.indexed < laneWindow
+        if (found.due > desk.clock.now() || !room || lane.failures > 0) lane.note(found.rank, found.key)
+        else this.#take(lane, found)
+      },
+      arouse: lane => this.#arouse(lane),
+    })
     desk.journal.resumed = () => this.#pump()
   }
 
@@ -88,7 +94,7 @@ export class Scheduler {
   /** Begins nothing more; resolves when what was begun has ended. */
   stop(): Promise<void> {
     this.#stopped = true
-    this.#hurry?.()
+    this.#discovery.stop()
     if (this.#sends === 0) return Promise.resolve()
     return new Promise(resolve => this.#idle.push(resolve))
   }
@@ -108,45 +114,8 @@ export class Scheduler {
   }
 
   /** Looks through the index for lanes of the shards, in the background of everything else. */
-  async discover(shards: ReadonlySet<number> | undefined): Promise<void> {
-    const { storage, clock } = this.#desk
-    const ours = (name: string) => shards === undefined || shards.has(this.lanes.shard(name))
-    let read = 0
-    for await (const { found, cut } of discover(storage)) {
-      if (this.#stopped) return
-      const now = clock.now()
-      for (const one of found) {
-        const name = decodeURIComponent(one.lane)
-        if (!ours(name)) continue
-        const lane = this.lane(name)
-        const room = this.#active.indexed < this.#options.window && lane.indexed < laneWindow
-        if (one.due > now || !room || lane.failures > 0) lane.note(one.rank, one.key)
-        else this.#take(lane, one)
-        this.#arouse(lane)
-      }
-      const name = cut === undefined ? '' : decodeURIComponent(cut.lane)
-      if (cut !== undefined && ours(name)) {
-        const lane = this.lane(name)
-        lane.note(cut.rank, cut.key)
-        this.#arouse(lane)
-      }
-      // What was found may go out first; but lanes that stand still must not keep others unknown.
-      read += found.length
-      if (read < readAhead || this.#active.indexed < readAhead) continue
-      read = 0
-      await this.#rest()
-    }
-  }
-
-  #rest(): Promise<void> {
-    return new Promise(resolve => {
-      const cancel = this.#desk.clock.after(250, () => this.#hurry?.())
-      this.#hurry = () => {
-        this.#hurry = undefined
-        cancel()
-        resolve()
-      }
-    })
+  discover(shards: ReadonlySet<number> | undefined): Promise<void> {
+    return this.#discovery.run(shards)
   }
 
   /** A block just accepted and durable: kept in memory where there is room, else found through the index. */
@@ -375,7 +344,7 @@ export class Scheduler {
       if (after !== 'gone') lane.note(entry.rank, entry.index)
       if (after === 'later') lane.blockedUntil = Math.max(lane.blockedUntil, this.#desk.clock.now() + rereadAfter)
       this.#active.end(entry)
-      if (this.#active.indexed < readAhead) this.#hurry?.()
+      this.#discovery.ended()
       if (shared && !this.#desk.messages.active(id)) this.#desk.rested(id)
     }
     for (const block of left) this.#desk.written(block)

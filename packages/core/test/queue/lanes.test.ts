@@ -1,6 +1,8 @@
 import { faultyStorage, memoryBlobs, memoryStorage } from '@posthorn/testing'
 import { describe, expect, it } from 'vitest'
 import type { DeliveryAgent } from '../../src/delivery.ts'
+import { Discovery } from '../../src/queue/discovery.ts'
+import { Lanes } from '../../src/queue/lanes.ts'
 import { Agent, accepted, busy, day, delivered, hour, minute, office } from './post-office.ts'
 
 /** An agent whose deliveries end when told. */
@@ -248,6 +250,20 @@ describe('memory', () => {
     await clock.advance(6000)
     expect(queue.stats.lanes).toBe(100)
     expect(queue.stats.indexed).toBeLessThanOrEqual(6000)
+  })
+
+  it('two looks for lanes at a time both come to their end, though nothing moves', async () => {
+    const { storage, clock, mail } = await office({ start: false })
+    for (let i = 0; i < 3000; i++) await mail({ to: [`u@d${i}.test`] })
+    const lanes = new Lanes(16)
+    const finder = { take: () => {}, arouse: () => {} }
+    const discovery = new Discovery({ storage, clock }, { indexed: 5000 }, lanes, finder)
+    const first = discovery.run(undefined)
+    await clock.advance(100)
+    const second = discovery.run(undefined)
+    await clock.advance(1000)
+    await Promise.all([first, second])
+    expect(lanes.size).toBe(3000)
   })
 
   it('forgets lanes that have nothing to do', async () => {
