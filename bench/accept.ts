@@ -4,7 +4,7 @@ import type { Bench } from './bench.ts'
 import { postfix } from './contenders/postfix.ts'
 import { posthorn } from './contenders/posthorn.ts'
 import { generator } from './load.ts'
-import { contest, warmUp } from './rounds.ts'
+import { contest } from './rounds.ts'
 import { startSink } from './sink.ts'
 import { contestTable } from './table.ts'
 
@@ -15,15 +15,7 @@ export const bench: Bench = {
     const load = { messages: Math.ceil(10_000 * scale), sessions: 20, size: 4096, keep: true }
     const sink = await startSink()
     try {
-      const result = await contest(
-        contenders,
-        { kind: 'accept', sink: sink.port },
-        load,
-        sink,
-        rounds,
-        warmUp * scale,
-        say,
-      )
+      const result = await contest({ contenders, kind: 'accept', load, sink, rounds, scale, say })
       return {
         text: `accept: ${load.messages} messages of 4 KiB, 20 kept connections, by ${generator}\n${contestTable(result)}`,
         data: { load, generator, ...result },

@@ -8,7 +8,7 @@ import type { Bench } from './bench.ts'
 import { type Contender, freePort, workFolder } from './contender.ts'
 import { posthorn, startPosthorn } from './contenders/posthorn.ts'
 import { postfixWithRspamd } from './contenders/rspamd.ts'
-import { type Contest, contest, ratio, warmUp } from './rounds.ts'
+import { type Contest, contest, ratio } from './rounds.ts'
 import { startSink } from './sink.ts'
 import { contestTable } from './table.ts'
 
@@ -41,15 +41,7 @@ export const bench: Bench = {
     const delays: number[] = []
     const watched: readonly Contender[] = contenders.map(one => (one === ours ? observed(ours, metrics, delays) : one))
     try {
-      const result = await contest(
-        watched,
-        { kind: 'accept', sink: sink.port },
-        load,
-        sink,
-        rounds,
-        warmUp * scale,
-        say,
-      )
+      const result = await contest({ contenders: watched, kind: 'accept', load, sink, rounds, scale, say })
       const delay = Math.max(...delays, 0) * 1_000
       const failed = judged(result, delay)
       return {

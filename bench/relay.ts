@@ -6,7 +6,7 @@ import { haraka } from './contenders/haraka.ts'
 import { postfix } from './contenders/postfix.ts'
 import { posthorn } from './contenders/posthorn.ts'
 import { generator } from './load.ts'
-import { type Contest, contest, warmUp } from './rounds.ts'
+import { type Contest, contest } from './rounds.ts'
 import { startSink } from './sink.ts'
 import { contestTable } from './table.ts'
 
@@ -27,15 +27,7 @@ export const bench: Bench = {
       for (const [mode, { what, ...full }] of chosen(modes, cases)) {
         const load = { ...full, messages: Math.ceil(full.messages * scale) }
         say(what)
-        const result = await contest(
-          contenders,
-          { kind: 'relay', sink: sink.port },
-          load,
-          sink,
-          rounds,
-          warmUp * scale,
-          say,
-        )
+        const result = await contest({ contenders, kind: 'relay', load, sink, rounds, scale, say })
         data[mode] = result
         text.push(`relay: ${load.messages} messages, ${what}, by ${generator}\n${contestTable(result)}`)
       }

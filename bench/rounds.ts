@@ -2,6 +2,7 @@
 // last one's work is done. Medians of the rounds are what counts.
 
 import { setTimeout as wait } from 'node:timers/promises'
+import type { BenchOptions } from './bench.ts'
 import type { Contender, Running, Work } from './contender.ts'
 import { sample } from './latency.ts'
 import { type Load, send } from './load.ts'
@@ -104,7 +105,7 @@ async function round({ port, pid }: Running, work: Work, load: Load, sink: Sink)
  * Each takes the load for so many milliseconds before the first round. Compilers that watch what is run go on for tens of
  * thousands of messages, and a mail server runs for weeks.
  */
-export const warmUp = 20_000
+const warmUp = 20_000
 
 async function warm({ port, pid }: Running, load: Load, ms: number) {
   const until = monotonic() + ms
@@ -113,16 +114,17 @@ async function warm({ port, pid }: Running, load: Load, ms: number) {
   await settle(pid)
 }
 
-/** One contest: the same work and load for all, each `warming` milliseconds warm. `say` hears of progress. */
-export async function contest(
-  contenders: readonly Contender[],
-  work: Work,
-  load: Load,
-  sink: Sink,
-  rounds: number,
-  warming: number,
-  say: (line: string) => void,
-): Promise<Contest> {
+export interface ContestOptions extends Pick<BenchOptions, 'rounds' | 'scale' | 'say'> {
+  readonly contenders: readonly Contender[]
+  readonly kind: Work['kind']
+  /** Scaled already. */
+  readonly load: Load
+  readonly sink: Sink
+}
+
+/** One contest: the same work and load for all. */
+export async function contest({ contenders, kind, load, sink, rounds, scale, say }: ContestOptions): Promise<Contest> {
+  const work: Work = { kind, sink: sink.port }
   const notes: string[] = []
   const started: { contender: Contender; version: string; running: Running; rounds: Round[] }[] = []
   try {
@@ -134,7 +136,7 @@ export async function contest(
       }
       const running = await contender.start(work)
       started.push({ contender, version: found.version, running, rounds: [] })
-      await warm(running, load, warming)
+      await warm(running, load, warmUp * scale)
       say(`${contender.name} ${found.version} is warm`)
     }
     for (let n = 1; n <= rounds; n++) {

@@ -16,7 +16,7 @@ const rest = 250
 
 /** What becomes of what is found. */
 export interface Finder {
-  take(lane: Lane, found: Found): void
+  take(lane: Lane, found: Found, now: number): void
   arouse(lane: Lane): void
 }
 
@@ -42,11 +42,12 @@ export class Discovery {
     let read = 0
     for await (const { found, cut } of discover(this.#desk.storage)) {
       if (this.#stopped) return
+      const now = this.#desk.clock.now()
       for (const one of found) {
         const name = decodeURIComponent(one.lane)
         if (!ours(name)) continue
         const lane = this.#lanes.of(name)
-        this.#finder.take(lane, one)
+        this.#finder.take(lane, one, now)
         this.#finder.arouse(lane)
       }
       const name = cut === undefined ? '' : decodeURIComponent(cut.lane)

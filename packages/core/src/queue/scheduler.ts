@@ -65,9 +65,9 @@ export class Scheduler {
     this.lanes = new Lanes(options.shards)
     this.#wake = wake
     this.#discovery = new Discovery(desk, active, this.lanes, {
-      take: (lane, found) => {
+      take: (lane, found, now) => {
         const room = active.indexed < options.window && lane.indexed < laneWindow
-        if (found.due > desk.clock.now() || !room || lane.failures > 0) lane.note(found.rank, found.key)
+        if (found.due > now || !room || lane.failures > 0) lane.note(found.rank, found.key)
         else this.#take(lane, found)
       },
       arouse: lane => this.#arouse(lane),
