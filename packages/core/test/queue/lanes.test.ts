@@ -20,6 +20,15 @@ function slow(agent: Agent) {
   }
 }
 
+/** A queue that finds messages in so many lanes when it starts, with an agent as by {@link slow}. */
+async function restarted(messages: number, lanes: number) {
+  const storage = memoryStorage()
+  const { mail, blobs, clock } = await office({ storage, start: false })
+  for (let i = 0; i < messages; i++) await mail({ to: [`u@d${i % lanes}.test`] })
+  const agent = new Agent(clock)
+  return { gate: slow(agent), ...(await office({ storage, blobs, clock, agent })) }
+}
+
 describe('lanes', () => {
   it('are served in turn: a lane with a thousand messages does not keep another waiting', async () => {
     const { agent, mail, clock } = await office({ sends: 4 })
@@ -224,12 +233,7 @@ describe('memory', () => {
   })
 
   it('after a restart, reads little of the index ahead of deliveries, and keeps up with them by no clock', async () => {
-    const storage = memoryStorage()
-    const before = await office({ storage, start: false })
-    for (let i = 0; i < 4000; i++) await before.mail({ to: [`u@d${i}.test`] })
-    const agent = new Agent(before.clock)
-    const gate = slow(agent)
-    const { clock, queue } = await office({ storage, blobs: before.blobs, clock: before.clock, agent })
+    const { agent, gate, clock, queue } = await restarted(4000, 4000)
     for (let i = 0; i < 5; i++) await clock.settle()
     expect(queue.stats.indexed).toBeLessThanOrEqual(2000)
     for (let i = 0; i < 100 && queue.tally.done.delivered < 4000; i++) {
@@ -241,12 +245,7 @@ describe('memory', () => {
   })
 
   it('after a restart, knows a hundred long lanes within seconds, though none of them moves', async () => {
-    const storage = memoryStorage()
-    const before = await office({ storage, start: false })
-    for (let i = 0; i < 20_000; i++) await before.mail({ to: [`u@d${i % 100}.test`] })
-    const agent = new Agent(before.clock)
-    slow(agent)
-    const { clock, queue } = await office({ storage, blobs: before.blobs, clock: before.clock, agent })
+    const { clock, queue } = await restarted(20_000, 100)
     await clock.advance(6000)
     expect(queue.stats.lanes).toBe(100)
     expect(queue.stats.indexed).toBeLessThanOrEqual(6000)
