@@ -2,10 +2,31 @@
 
 import type { ConfigInput } from '@posthorn/core'
 import { Meter } from '@posthorn/core'
-import { type DnsServer, fakeClock } from '@posthorn/testing'
+import { type DnsServer, fakeClock, type Zones } from '@posthorn/testing'
 import { configOf } from '../../src/config/validate.ts'
 import { DnsResolver } from '../../src/dns/resolver.ts'
 import { silentLog } from '../../src/log.ts'
+
+/** What most tests ask about. */
+export const zones: Zones = {
+  'example.test': {
+    MX: ['10 mx1.example.test', '20 mx2.example.test'],
+    TXT: ['v=spf1 mx -all', 'grüße'],
+    NS: 'ns.example.test',
+    SOA: 'ns.example.test. hostmaster.example.test. 7 7200 900 1209600 60',
+    CAA: ['0 issue "ca.test"', '128 iodef "mailto:a@example.test"'],
+  },
+  'mx1.example.test': { A: ['192.0.2.1', '192.0.2.2'], AAAA: '2001:db8::1' },
+  'null.test': { MX: '0 .' },
+  '_25._tcp.mx1.example.test': { TLSA: '3 1 1 00ff10', secure: true },
+  '_imaps._tcp.example.test': { SRV: '0 1 993 mx1.example.test' },
+  'a.alias.test': { CNAME: 'b.alias.test', ttl: 30 },
+  'b.alias.test': { CNAME: 'mx1.example.test' },
+  'to-nowhere.test': { CNAME: 'nowhere.test' },
+  '192.0.2.1': { PTR: 'mx1.example.test' },
+  '2001:db8::1': { PTR: 'mx1.example.test' },
+  'xn--bcher-kva.example': { A: '192.0.2.80' },
+}
 
 type DnsInput = NonNullable<ConfigInput['dns']>
 
