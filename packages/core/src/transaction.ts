@@ -55,7 +55,8 @@ export interface Message extends Transaction {
 
 /**
  * Reads bytes as they arrive, once, from the socket. The first `write` holds the whole header. `write` is awaited: a
- * slow tap slows the client, not the heap. Chunks are lent until `write` settles: copy to keep, never change.
+ * slow tap slows the client, not the heap. A chunk stays as it is and may be kept, but not changed: other
+ * taps see the same.
  */
 export interface Tap {
   write?(chunk: Uint8Array): Awaitable<void>

@@ -51,10 +51,11 @@ export async function feed(
   if ('code' in sink) return [sink]
   const chunks = typeof eml === 'string' ? [Buffer.from(eml)] : eml instanceof Uint8Array ? [eml] : eml
   for (const chunk of chunks) {
-    // Chunks are lent: one that a tap kept is spoiled, so that the fault shows here and not in production.
+    // Lent for the call, as a socket's octets are: what was not copied is spoiled while taps still look at it.
     const lent = Buffer.from(chunk)
-    await sink.write(lent)
+    const written = sink.write(lent)
     lent.fill(0x58)
+    await written
   }
   const reply = await sink.end()
   return Array.isArray(reply) ? reply : [reply as Reply]

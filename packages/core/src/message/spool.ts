@@ -41,13 +41,13 @@ export class Spool {
     return this.#header.bytes.subarray(0, this.#header.body)
   }
 
-  /** The first chunk holds the whole header. Chunks are lent, so they are copied. */
+  /** The first chunk holds the whole header. Chunks are lent for this call, so they are copied. */
   write(chunk: Uint8Array): Awaitable<void> {
     const first = this.#size === 0
     this.#size += chunk.length
     this.#ascii &&= isAscii(chunk)
-    if (this.#writer !== undefined) return this.#writer.write(chunk)
     const copy = Buffer.from(chunk)
+    if (this.#writer !== undefined) return this.#writer.write(copy)
     if (first) this.#header = scanHeader(copy)
     this.#chunks.push(copy)
     if (this.#size > this.#memory) return this.#spill()

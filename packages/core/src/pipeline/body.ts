@@ -63,8 +63,10 @@ export class BodyIntake implements BodySink {
     } catch (error) {
       this.#spoolFailed(error)
     }
+    // Lent to us for this call; taps may keep it.
+    const kept = this.#taps.length > 0 ? Buffer.from(chunk) : chunk
     for (const tap of this.#taps) {
-      const fed = this.#feed(tap, chunk)
+      const fed = this.#feed(tap, kept)
       if (fed !== undefined) pending.push(fed)
     }
     return pending.length === 0 ? undefined : Promise.all(pending).then(() => undefined)

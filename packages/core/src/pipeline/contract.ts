@@ -41,7 +41,7 @@ export interface PipelineSession {
 
 /** Takes the body's octets, unstuffed, as they come; at most one call at a time. */
 export interface BodySink {
-  /** The chunk is lent until this settles. Resolving late is the backpressure. Never rejects: faults show at `end`. */
+  /** The chunk is lent for this call. Resolving late is the backpressure. Never rejects: faults show at `end`. */
   write(chunk: Uint8Array): Awaitable<void>
   /** The reply at the dot: one, or in LMTP one for each accepted RCPT in order. Never rejects. */
   end(): Awaitable<Reply | readonly Reply[]>

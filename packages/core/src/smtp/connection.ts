@@ -15,6 +15,7 @@ import { bodyReceived } from './data.ts'
 import { flushAtEndOfTurn } from './end-of-turn.ts'
 import type { Front } from './front.ts'
 import type { Incoming } from './incoming.ts'
+import { lendReads } from './reading.ts'
 import * as replies from './replies.ts'
 import { type LineFault, SmtpStream, type Wire } from './stream.ts'
 import { describeTls } from './tls.ts'
@@ -108,7 +109,18 @@ export class Connection extends SMTPConnection implements Wire {
 
   /** No 100 ms of waiting, no name lookup: who wants that is a plugin. */
   override init(): void {
+    if (!this.secure) this.#listen()
     this._setListeners(() => this.#start())
+  }
+
+  /** Past `pipe`, which then moves TLS's octets, and those that came before. */
+  #listen(): void {
+    const { stream, _socket: socket } = this
+    if (stream === undefined) return
+    // After STARTTLS this stream is closed, and the socket is TLS's: to read it is no business of ours any more.
+    if (lendReads(socket, chunk => stream.isClosed || stream.lend(chunk))) {
+      stream.on('drain', () => stream.isClosed || socket.resume())
+    }
   }
 
   /** Timeouts are one ticker's for all connections. `upgrade` calls it with the TLS socket, and tells nobody else of it. */

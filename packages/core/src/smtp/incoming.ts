@@ -49,7 +49,7 @@ export class Incoming {
     return this.size > cutOff(this.#options.limits)
   }
 
-  /** Takes plain octets, lent until this settles. */
+  /** Takes plain octets, lent for this call. */
   write(octets: Buffer, fault: BodyFault | undefined): Awaitable<void> {
     this.size += octets.length
     if (this.#over) return

@@ -14,7 +14,7 @@ export interface Wire {
   command(line: Buffer): Awaitable<void>
   /** A line that was no command; it is swallowed up to its CRLF. Called once for it. */
   malformed(fault: LineFault): Awaitable<void>
-  /** Octets of the body that `receive` asked for, lent until this settles. `over`: these were the last. */
+  /** Octets of the body that `receive` asked for, lent for this call. `over`: these were the last. */
   body(octets: Buffer, over: boolean): Awaitable<void>
   /** Nothing more can be done in this tick: write what there is to say. */
   paused(): void
@@ -98,6 +98,17 @@ export class SmtpStream extends EventEmitter {
     return !this.writableNeedDrain
   }
 
+  /** As `write`, of a chunk that is lent for this call: what has to wait is copied. */
+  lend(chunk: Buffer): boolean {
+    if (this.#running || this.#holding) return this.write(Buffer.from(chunk))
+    this.#octets += chunk.length
+    this.received += chunk.length
+    this.#running = true
+    if (this.#run(chunk, 0, true)) this.#next()
+    if (this.#octets >= highWaterMark) this.writableNeedDrain = true
+    return !this.writableNeedDrain
+  }
+
   /** The client will send no more. `finish` comes when all that it sent was seen. */
   end(): void {
     this.#ending = true
@@ -128,7 +139,7 @@ export class SmtpStream extends EventEmitter {
   }
 
   /** False where the rest of the chunk has to wait; what goes on then goes on by itself. */
-  #run(chunk: Buffer, from: number): boolean {
+  #run(chunk: Buffer, from: number, lent = false): boolean {
     let at = from
     let commands = 0
     try {
@@ -150,7 +161,10 @@ export class SmtpStream extends EventEmitter {
         }
         const pause = isPending(wait) ? wait : commands >= commandsPerTick ? new Promise(setImmediate) : undefined
         if (pause !== undefined) {
-          this.#resume(pause, chunk, at)
+          if (lent) {
+            this.#octets -= at
+            this.#resume(pause, Buffer.from(chunk.subarray(at)), 0)
+          } else this.#resume(pause, chunk, at)
           return false
         }
       }

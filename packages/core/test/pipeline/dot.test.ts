@@ -119,6 +119,35 @@ describe('a tap', () => {
     expect(seen).toEqual(['A: b\r\n\r\none', 'two\r\n', '.'])
   })
 
+  it('may take its time over a chunk, and keep it, while the octets of others come to the same place', async () => {
+    const kept: Uint8Array[] = []
+    let slow = ''
+    const keeping = definePlugin({
+      name: 'keeping',
+      schema,
+      setup: () => ({ data: () => ({ write: chunk => void kept.push(chunk), end() {} }) }),
+    })
+    const pondering = definePlugin({
+      name: 'pondering',
+      schema,
+      setup: () => ({
+        data: () => ({
+          async write(chunk) {
+            await new Promise(resolve => setImmediate(resolve))
+            slow += Buffer.from(chunk)
+          },
+          end() {},
+        }),
+      }),
+    })
+    await using h = await harness([accepting, keeping, pondering])
+    // The harness spoils each chunk as soon as it was handed in.
+    const result = await h.message([Buffer.from('A: b\r\n\r\none'), Buffer.from('two\r\n')])
+    expect(await result.text()).toMatch(/A: b\r\n\r\nonetwo\r\n$/)
+    expect(Buffer.concat(kept).toString()).toBe('A: b\r\n\r\nonetwo\r\n')
+    expect(slow).toBe('A: b\r\n\r\nonetwo\r\n')
+  })
+
   it('that fails while reading is a 451 at the dot, and the others still read all', async () => {
     let octets = 0
     const failing = definePlugin({

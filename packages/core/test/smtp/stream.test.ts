@@ -13,11 +13,21 @@ const ended = (stream: SmtpStream) =>
     stream.end()
   })
 
-/** Feeds a stream and tells what came out; `DATA` and `BDAT n` lines start bodies. */
-async function hear(
-  chunks: readonly string[],
-  options: { lineLimit?: number; lenient?: boolean; slow?: boolean } = {},
-): Promise<string[]> {
+interface Hearing {
+  readonly lineLimit?: number
+  readonly lenient?: boolean
+  readonly slow?: boolean
+}
+
+/** What comes out of a stream, whether the chunks are its own or only lent. */
+async function hear(chunks: readonly string[], options: Hearing = {}): Promise<string[]> {
+  const said = await feed(chunks, options, false)
+  expect(await feed(chunks, options, true)).toEqual(said)
+  return said
+}
+
+/** `DATA` and `BDAT n` lines start bodies. */
+async function feed(chunks: readonly string[], options: Hearing, lent: boolean): Promise<string[]> {
   const said: string[] = []
   let body = ''
   const later = () => (options.slow ? new Promise<void>(resolve => setImmediate(resolve)) : undefined)
@@ -53,7 +63,15 @@ async function hear(
   }
   const { lineLimit = 100, lenient = false } = options
   const stream = new SmtpStream(wire, { lineLimit, lenient, hold: false })
-  for (const chunk of chunks) stream.write(Buffer.from(chunk, 'latin1'))
+  for (const chunk of chunks) {
+    const bytes = Buffer.from(chunk, 'latin1')
+    if (!lent) stream.write(bytes)
+    else {
+      stream.lend(bytes)
+      // The next read, of whatever socket, goes to the same place.
+      bytes.fill('~')
+    }
+  }
   await ended(stream)
   return said
 }

@@ -4,6 +4,7 @@
 import { connect as dial, type Socket } from 'node:net'
 import { encodeXtext, type RemoteReply } from '@posthorn/mail'
 import { type Clock, systemClock } from '../../clock.ts'
+import { lendingReads } from '../reading.ts'
 import { authenticate } from './auth.ts'
 import type { Mail, MailRecipient } from './envelope.ts'
 import { defaultTimeouts, SmtpFailure, type Timeouts } from './failure.ts'
@@ -41,7 +42,7 @@ export async function connect(hop: NextHop, options: ConnectOptions = {}): Promi
 async function attempt(hop: NextHop, tls: boolean, options: ConnectOptions): Promise<SmtpConnection> {
   const { clock = systemClock, stop, dialogue } = options
   const timeouts = options.timeouts === undefined ? defaultTimeouts : { ...defaultTimeouts, ...options.timeouts }
-  const socket = await open(hop, clock, timeouts.connect, stop)
+  const socket = await open(hop, clock, timeouts.connect, stop, chunk => wire.heard(chunk))
   const wire = new Wire(socket, hostName(hop.endpoint), clock, dialogue)
   const connection = new SmtpConnection(hop, wire, clock, timeouts)
   const release = onStop(stop, reason => wire.fail('aborted', 'stopped while connecting', reason))
@@ -260,7 +261,14 @@ export class SmtpConnection {
   }
 }
 
-function open(hop: NextHop, clock: Clock, timeout: number, stop: Stopping | undefined): Promise<Socket> {
+/** `heard`: gets what the peer says, lent for the call. */
+function open(
+  hop: NextHop,
+  clock: Clock,
+  timeout: number,
+  stop: Stopping | undefined,
+  heard: (chunk: Buffer) => void,
+): Promise<Socket> {
   const { endpoint, source } = hop
   const host = hostName(endpoint)
   return new Promise((resolve, reject) => {
@@ -268,10 +276,15 @@ function open(hop: NextHop, clock: Clock, timeout: number, stop: Stopping | unde
     if (over !== undefined) {
       return reject(new SmtpFailure('aborted', 'connect', host, 'stopped before connecting', { cause: over.reason }))
     }
+    const onread = lendingReads(chunk => {
+      heard(chunk)
+      return true
+    })
     const socket =
       'path' in endpoint
-        ? dial({ path: endpoint.path })
+        ? dial({ path: endpoint.path, onread })
         : dial({
+            onread,
             host: endpoint.host,
             port: endpoint.port,
             noDelay: true,

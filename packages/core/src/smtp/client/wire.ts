@@ -210,7 +210,7 @@ export class Wire {
 
   // Kept to be taken off one by one: TLS adds listeners of its own to the plain socket.
   readonly #listeners: readonly (readonly [event: string, listener: (...given: any[]) => void])[] = [
-    ['data', (chunk: Uint8Array) => this.#heard(chunk)],
+    ['data', (chunk: Uint8Array) => this.heard(chunk)],
     ['drain', () => this.#undrain()],
     ['end', () => this.#lost()],
     ['error', (error: Error) => this.#lost(error)],
@@ -221,7 +221,8 @@ export class Wire {
     for (const [event, listener] of this.#listeners) socket.on(event, listener)
   }
 
-  #heard(chunk: Uint8Array): void {
+  /** Octets of the peer's, lent for this call. */
+  heard(chunk: Uint8Array): void {
     if (this.#down !== undefined) return
     for (const reply of this.#parser.push(chunk)) this.#got(reply)
     if (this.#parser.fault !== undefined) this.fail('garbage', `the peer does not speak SMTP: ${this.#parser.fault}`)
