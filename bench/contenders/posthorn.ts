@@ -17,11 +17,12 @@ import {
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
 const bin = join(root, 'packages/cli/bin/posthorn.js')
-/** What the command's first line asks of Node when a shell runs it. */
-const flags = /^#!.*? node (.*)/.exec(readFileSync(bin, 'utf8'))?.[1]?.split(' ') ?? []
+/** What the command's first line asks of the environment and of Node when a shell runs it. */
+const [, settings = '', flags = ''] = /^#!\S+ -S (.*?)node (.*)/.exec(readFileSync(bin, 'utf8')) ?? []
+const env = { ...process.env, ...Object.fromEntries(settings.match(/\S+/g)?.map(one => one.split('=')) ?? []) }
 
 /** The arguments of Node for the command `posthorn`. */
-export const command = [...flags, '--conditions=@posthorn/source', bin]
+export const command = [...flags.split(' '), '--conditions=@posthorn/source', bin]
 
 /** One machine is all clients, and sends more over a connection than anybody else would. */
 const limits = { connectionsPerIp: 10_000, messagesPerConnection: 1_000_000, messageSize: '100MB' }
@@ -67,7 +68,7 @@ export async function startPosthorn(work: Work, variation: Variation = {}) {
   writeFileSync(file, JSON.stringify(config, null, 2))
   const began = performance.now()
   const args = [...command, 'start', '--config', file]
-  const { child, gone } = spawnServer(process.execPath, args, { cwd: folder })
+  const { child, gone } = spawnServer(process.execPath, args, { cwd: folder, env })
   const stop = tracked(async () => {
     await stopChild(child)
     rmSync(folder, { recursive: true, force: true })
