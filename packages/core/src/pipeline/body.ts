@@ -63,7 +63,7 @@ export class BodyIntake implements BodySink {
     } catch (error) {
       this.#spoolFailed(error)
     }
-    // Lent to us for this call; taps may keep it.
+    // Lent to us for this call, and not the spool's copy: no plugin holds the octets that are stored.
     const kept = this.#taps.length > 0 ? Buffer.from(chunk) : chunk
     for (const tap of this.#taps) {
       const fed = this.#feed(tap, kept)
