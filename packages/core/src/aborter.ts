@@ -1,3 +1,5 @@
+import { Line, type Linked } from './line.ts'
+
 /** Reasons are made once: building a DOMException costs more than the hook it ends. */
 export const aborted = {
   timeout: new Error('timed out'),
@@ -7,6 +9,10 @@ export const aborted = {
   stopped: new Error('the server is stopping'),
 }
 
+interface Listener extends Linked<Listener> {
+  readonly fn: (reason: Error) => void
+}
+
 /**
  * An AbortController that exists only if somebody looks at its signal. AbortSignal.any and AbortSignal.timeout cost
  * more than half of the throughput (docs/decisions/0004), so parents are linked by plain listeners.
@@ -14,7 +20,7 @@ export const aborted = {
 export class Aborter {
   #controller: AbortController | undefined
   #reason: Error | undefined
-  #listeners: Set<(reason: Error) => void> | undefined
+  #listeners: Line<Listener> | undefined
 
   get reason(): Error | undefined {
     return this.#reason
@@ -34,9 +40,11 @@ export class Aborter {
       fn(this.#reason)
       return () => {}
     }
-    this.#listeners ??= new Set()
-    this.#listeners.add(fn)
-    return () => this.#listeners?.delete(fn)
+    this.#listeners ??= new Line()
+    const listeners = this.#listeners
+    const listener: Listener = { fn, line: undefined, prev: undefined, next: undefined }
+    listeners.join(listener)
+    return () => void listeners.leave(listener)
   }
 
   abort(reason: Error): void {
@@ -45,6 +53,6 @@ export class Aborter {
     this.#controller?.abort(reason)
     const listeners = this.#listeners
     this.#listeners = undefined
-    if (listeners !== undefined) for (const fn of listeners) fn(reason)
+    if (listeners !== undefined) for (const { fn } of listeners) fn(reason)
   }
 }

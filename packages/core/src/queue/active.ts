@@ -1,6 +1,7 @@
 // Which blocks are in memory, and how much they hold: at most one entry for each block, so that nothing is delivered
 // twice at the same time, and an operator can take a block out of the scheduler's hands.
 import type { QueueConfig } from '../config/contract.ts'
+import { Roster } from '../roster.ts'
 import { Entry } from './entry.ts'
 import { blockKey } from './keys.ts'
 import type { Lane } from './lane.ts'
@@ -10,7 +11,7 @@ import type { Block } from './records.ts'
 export class Active {
   readonly #messages: Messages
   /** By the record's key. `claimed`: being written, or in an operator's hands. */
-  readonly #blocks = new Map<string, Entry | 'claimed'>()
+  readonly #blocks = new Roster<Entry | 'claimed'>()
   /** Entries that came from the index. */
   indexed = 0
   /** Entries that were handed over, and their octets. */

@@ -1,6 +1,7 @@
 // One attempt at a block: read it where it is not in memory, ask for the route, send, and write what came of it.
 import type { Generation } from '../boot/contract.ts'
 import type { Outcome } from '../delivery.ts'
+import { Roster } from '../roster.ts'
 import { type Op, StorageError } from '../storage/contract.ts'
 import { type Desk, delayedAt, removeMessage } from './desk.ts'
 import type { Entry } from './entry.ts'
@@ -26,7 +27,8 @@ export class Attempts {
   readonly #desk: Desk
   /** Records that cannot be read: told of once, left alone until a person looks. */
   readonly #broken = new Set<string>()
-  readonly #sendings = new Set<Sending>()
+  /** By the record's key. */
+  readonly #sendings = new Roster<Sending>()
   #alarmedAt = Number.NEGATIVE_INFINITY
 
   constructor(desk: Desk) {
@@ -39,7 +41,7 @@ export class Attempts {
 
   /** The server stops: deliveries under way are told to end, and soon taken as ended. */
   hurry(): void {
-    for (const sending of this.#sendings) sending.hurry()
+    for (const sending of this.#sendings.values()) sending.hurry()
   }
 
   /** Never rejects. */
@@ -201,9 +203,9 @@ export class Attempts {
       }
     }
     const began = clock.now()
-    this.#sendings.add(sending)
+    this.#sendings.set(entry.key, sending)
     const sent = await sending.run(agent, message.variant(block.variant), route, release)
-    this.#sendings.delete(sending)
+    this.#sendings.delete(entry.key)
     sending.reported = undefined
     const ms = clock.now() - began
     if (interim !== undefined) await interim

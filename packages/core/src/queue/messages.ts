@@ -2,6 +2,7 @@
 // small, and each variant as agents see it. Blocks of one message share it.
 import type { Queued } from '../delivery.ts'
 import { type ReceivedOctets, storedMessage } from '../message/stored.ts'
+import { Roster } from '../roster.ts'
 import { type Blobs, type Storage, StorageError } from '../storage/contract.ts'
 import type { Accepted } from './contract.ts'
 import { messageKey } from './keys.ts'
@@ -51,7 +52,7 @@ export class Loaded {
 export class Messages {
   readonly #storage: Storage
   readonly #blobs: Blobs
-  readonly #loaded = new Map<string, Loaded>()
+  readonly #loaded = new Roster<Loaded>()
   readonly #loading = new Map<string, Promise<Loaded | undefined>>()
 
   constructor(storage: Storage, blobs: Blobs) {

@@ -1,6 +1,7 @@
 // Connections kept for the next message: one bucket for each equal hop, bounded in number, idle time, uses and age.
 // A slot is taken before a dial and given back at every way out; a connection that failed is never used again.
 import { type Clock, systemClock } from '../../clock.ts'
+import { Line, type Linked } from '../../line.ts'
 import { type ConnectOptions, connect, type SmtpConnection } from './connection.ts'
 import type { Mail, MailRecipient } from './envelope.ts'
 import { SmtpFailure, type Timeouts } from './failure.ts'
@@ -39,7 +40,7 @@ export interface Lease {
 /** Called once for each recipient, with the connection that told its fate. */
 export type PoolReport = (index: number, answer: Answer, connection: SmtpConnection) => void
 
-interface Waiter {
+interface Waiter extends Linked<Waiter> {
   readonly stop: Stopping | undefined
   /** Takes it out of the queue; from here on its abort is the dial's affair. */
   leave(): void
@@ -54,7 +55,7 @@ interface Bucket {
   readonly idle: SmtpConnection[]
   /** Connections and dials. */
   open: number
-  readonly waiting: Set<Waiter>
+  readonly waiting: Line<Waiter>
 }
 
 export class SmtpPool {
@@ -112,11 +113,14 @@ export class SmtpPool {
       const waiter: Waiter = {
         stop,
         leave() {
-          bucket.waiting.delete(waiter)
+          bucket.waiting.leave(waiter)
           release()
         },
         give: resolve,
         fail: reject,
+        line: undefined,
+        prev: undefined,
+        next: undefined,
       }
       release = onStop(stop, reason => {
         waiter.leave()
@@ -125,7 +129,7 @@ export class SmtpPool {
       })
       // It may have been forgotten with its last idle connection.
       this.#buckets.set(bucket.key, bucket)
-      bucket.waiting.add(waiter)
+      bucket.waiting.join(waiter)
       this.#serve(bucket)
     })
   }
@@ -179,7 +183,7 @@ export class SmtpPool {
       this.#closing = { done, resolve }
       this.#sweep?.()
       for (const bucket of [...this.#buckets.values()]) {
-        for (const waiter of [...bucket.waiting]) {
+        for (const waiter of bucket.waiting) {
           waiter.leave()
           waiter.fail(gone(bucket.hop, 'closed', 'the connection pool is closed'))
         }
@@ -195,7 +199,7 @@ export class SmtpPool {
     const key = hopKey(hop)
     let bucket = this.#buckets.get(key)
     if (bucket === undefined) {
-      bucket = { key, hop, idle: [], open: 0, waiting: new Set() }
+      bucket = { key, hop, idle: [], open: 0, waiting: new Line() }
       this.#buckets.set(key, bucket)
     }
     return bucket
@@ -203,7 +207,7 @@ export class SmtpPool {
 
   /** Gives waiters what there is: idle connections, then dials while there is room. */
   #serve(bucket: Bucket): void {
-    for (const waiter of bucket.waiting) {
+    for (let waiter = bucket.waiting.first; waiter !== undefined; waiter = bucket.waiting.first) {
       if (bucket.open >= this.#limits.perHop) return
       if (this.#open >= this.#limits.total && !this.#makeRoom()) {
         this.#starved.add(bucket)
@@ -254,7 +258,7 @@ export class SmtpPool {
       this.#freed(bucket)
       return
     }
-    const [next] = bucket.waiting
+    const next = bucket.waiting.first
     if (next !== undefined) {
       next.leave()
       next.give(this.#lease(bucket, connection, true))
