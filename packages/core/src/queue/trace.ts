@@ -27,7 +27,8 @@ const hourText = (at: number): string => String(Math.floor(at / hourMs)).padStar
 
 export class Traces implements TraceSink {
   readonly #options: TraceOptions
-  #buffer = new Map<string, TraceEntry[]>()
+  /** JSON, not entries: what outlives a collection or two should be a few strings, not a few dozen objects. */
+  #buffer = new Map<string, string[]>()
   #flushing: Promise<void> = Promise.resolve()
   #timer: (() => void) | undefined
   #serial = 0
@@ -44,13 +45,13 @@ export class Traces implements TraceSink {
   append(id: string, entries: readonly TraceEntry[]): void {
     if (this.#stopped || entries.length === 0) return
     const known = this.#buffer.get(id)
-    if (known === undefined) {
-      if (this.#buffer.size >= mostBuffered) {
-        this.#dropped++
-        return
-      }
-      this.#buffer.set(id, [...entries])
-    } else known.push(...entries)
+    if (known === undefined && this.#buffer.size >= mostBuffered) {
+      this.#dropped++
+      return
+    }
+    const text = JSON.stringify(entries)
+    if (known === undefined) this.#buffer.set(id, [text])
+    else known.push(text)
     this.#timer ??= this.#options.clock.after(gatherMs, () => {
       this.#timer = undefined
       void this.flush()
@@ -93,7 +94,7 @@ export class Traces implements TraceSink {
     this.#stopped = true
   }
 
-  async #write(buffer: ReadonlyMap<string, readonly TraceEntry[]>): Promise<void> {
+  async #write(buffer: ReadonlyMap<string, readonly string[]>): Promise<void> {
     const { storage, clock, log, node = 'posthorn' } = this.#options
     const hour = hourText(clock.now())
     const sizeKey = `T/${hour}/${encodeURIComponent(node)}`
@@ -105,8 +106,8 @@ export class Traces implements TraceSink {
         void this.sweep()
       }
       const ops: Op[] = []
-      for (const [id, entries] of buffer) {
-        const value = encode(entries)
+      for (const [id, texts] of buffer) {
+        const value = encode(texts)
         this.#octets += value.length
         // Unique over restarts and nodes, and in order within a run.
         const n = `${clock.now().toString(36)}-${encodeURIComponent(node)}-${(this.#serial++).toString(36).padStart(7, '0')}`
@@ -173,9 +174,12 @@ export class Traces implements TraceSink {
   }
 }
 
-function encode(entries: readonly TraceEntry[]): Uint8Array {
-  const whole = Buffer.from(JSON.stringify(entries))
+/** `texts`: JSON arrays. */
+function encode(texts: readonly string[]): Uint8Array {
+  const text = texts.length === 1 ? (texts[0] as string) : `[${texts.map(one => one.slice(1, -1)).join()}]`
+  const whole = Buffer.from(text)
   if (whole.length <= mostOctets) return whole
+  const entries: readonly TraceEntry[] = JSON.parse(text)
   const kept: TraceEntry[] = []
   let size = 0
   for (const entry of entries) {
