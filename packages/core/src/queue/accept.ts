@@ -6,17 +6,21 @@ import type { Clock } from '../clock.ts'
 import type { DeliveryTarget, Outcome } from '../delivery.ts'
 import type { Log } from '../log.ts'
 import { deliveryTarget } from '../message/target.ts'
+import type { Op } from '../storage/contract.ts'
 import type { Accepted, AcceptedTarget, AcceptedVariant, Ended } from './contract.ts'
 import type { Loaded } from './messages.ts'
 import { settle } from './outcome.ts'
-import { indexKey } from './partition.ts'
+import { indexKey, putBlock } from './partition.ts'
 import { type Block, type MessageRecord, maxBlock, type RecipientRecord } from './records.ts'
 import { policyOf } from './retry.ts'
 import { type Routed, routeTarget } from './routing.ts'
 
-/** A block to be written, and where its recipients go. */
+/** A block whose records are made, and where its recipients go. */
 export interface NewBlock {
+  /** Where it is not handed over, with its first recipient only: the others are in its record, and may be 50,000. */
   readonly block: Block
+  /** How many recipients it has. */
+  readonly size: number
   /** Its key in the index. */
   readonly index: string
   readonly routes: ReadonlyMap<string, Routed>
@@ -70,15 +74,21 @@ function senderOf(message: Accepted, from: Mailbox | null): string {
   return sender.slice(0, 320)
 }
 
-/** Asks where every target goes. */
-export async function makeBlocks(message: Accepted, loaded: Loaded, context: AcceptContext): Promise<NewBlock[]> {
+/** Asks where every target goes. The records of a block go into `ops` as soon as it is full: see {@link NewBlock}. */
+export async function makeBlocks(
+  message: Accepted,
+  loaded: Loaded,
+  context: AcceptContext,
+  ops: Op[],
+): Promise<NewBlock[]> {
   const { generation, clock, log } = context
   const routing = { agents: generation.plan.agents, clock, log }
   const blocks: NewBlock[] = []
+  const single = message.variants.length === 1
   let o = 0
   for (let v = 0; v < message.variants.length; v++) {
     const variant = message.variants[v] as AcceptedVariant
-    const lanes = new Map<string, { recipients: RecipientRecord[]; routes: Routed[] }>()
+    const lanes = new Map<string, OpenBlock>()
     const ended: { recipient: RecipientRecord; outcome: Outcome }[] = []
     const queued = loaded.variant(v)
     let before: Routed | undefined
@@ -93,27 +103,48 @@ export async function makeBlocks(message: Accepted, loaded: Loaded, context: Acc
       const asked = answer instanceof Promise ? await answer : answer
       const routed: Routed = same(asked, before) ? before : asked
       before = routed
-      const lane = lanes.get(routed.lane)
-      if (lane === undefined) lanes.set(routed.lane, { recipients: [recipient], routes: [routed] })
-      else {
-        lane.recipients.push(recipient)
-        lane.routes.push(routed)
+      const open = lanes.get(routed.lane)
+      if (open === undefined) {
+        lanes.set(routed.lane, { recipients: [recipient], routes: [routed] })
+        continue
       }
+      if (open.recipients.length === maxBlock) {
+        blocks.push(putNew(newBlock(message, variant, v, routed.lane, open.recipients), open.routes, blocks, ops))
+        open.recipients = []
+        open.routes = []
+      }
+      open.recipients.push(recipient)
+      open.routes.push(routed)
     }
+    const solo = single && blocks.length === 0 && lanes.size === 1 && ended.length === 0
     for (const [lane, { recipients, routes }] of lanes) {
-      for (let i = 0; i < recipients.length; i += maxBlock) {
-        const part = recipients.length <= maxBlock ? recipients : recipients.slice(i, i + maxBlock)
-        const handed = blocks.length < mostHanded
-        const known = handed ? new Map(part.map((r, n) => [r.id, routes[i + n] as Routed])) : unknown
-        const block = newBlock(message, variant, v, lane, part)
-        blocks.push({ block, index: indexKey(block), routes: known, handed })
-      }
+      const block = newBlock(message, variant, v, lane, recipients)
+      blocks.push(putNew(solo ? { ...block, solo } : block, routes, blocks, ops))
     }
-    if (ended.length > 0) for (const block of endedBlocks(message, variant, v, ended, context)) blocks.push(block)
+    if (ended.length > 0)
+      for (const block of endedBlocks(message, variant, v, ended, context))
+        blocks.push(putNew(block, undefined, blocks, ops))
   }
-  const [only] = blocks
-  if (blocks.length === 1 && only !== undefined) return [{ ...only, block: { ...only.block, solo: true } }]
   return blocks
+}
+
+/** The recipients of a lane that are not in a record yet. */
+interface OpenBlock {
+  recipients: RecipientRecord[]
+  routes: Routed[]
+}
+
+/** Puts a block into `ops`. `routes`: of each recipient, where it may be handed over behind `blocks`. */
+function putNew(block: Block, routes: readonly Routed[] | undefined, blocks: readonly NewBlock[], ops: Op[]): NewBlock {
+  const { recipients } = block
+  const size = recipients.length
+  const index = indexKey(block)
+  putBlock(block, ops, index)
+  if (routes === undefined || blocks.length >= mostHanded) {
+    return { block: { ...block, recipients: recipients.slice(0, 1) }, size, index, routes: unknown, handed: false }
+  }
+  const known = new Map(recipients.map((r, n) => [r.id, routes[n] as Routed]))
+  return { block, size, index, routes: known, handed: true }
 }
 
 /** Whether an answer is the one before it: agents make a new one for each of fifty thousand recipients. */
@@ -136,7 +167,7 @@ function endedBlocks(
   v: number,
   ended: readonly { recipient: RecipientRecord; outcome: Outcome }[],
   { generation, clock, random }: AcceptContext,
-): NewBlock[] {
+): readonly Block[] {
   const { queue } = generation.config
   const block = newBlock(
     { ...message },
@@ -148,12 +179,7 @@ function endedBlocks(
   const outcomes = new Map(ended.map(r => [r.recipient.id, r.outcome]))
   const policy = { ...policyOf(queue, undefined), expire: Number.NEGATIVE_INFINITY }
   const context = { now: clock.now(), from: variant.from, policy, gather: 0, random }
-  return settle(block, block.recipients, outcomes, context).next.map(next => ({
-    block: next,
-    index: indexKey(next),
-    routes: unknown,
-    handed: false,
-  }))
+  return settle(block, block.recipients, outcomes, context).next
 }
 
 function newBlock(

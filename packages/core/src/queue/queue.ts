@@ -21,7 +21,6 @@ import type { Lane } from './lane.ts'
 import { Leases } from './leases.ts'
 import { Messages } from './messages.ts'
 import { Operations } from './operations.ts'
-import { putBlock } from './partition.ts'
 import { loadPauses } from './pauses.ts'
 import { type Block, encodeMessage } from './records.ts'
 import { Recovery } from './recovery.ts'
@@ -185,21 +184,18 @@ export class Queue implements QueueIntake {
     try {
       const record = messageRecord(message)
       const loaded = messages.fresh(record, message.body)
-      const made = await makeBlocks(message, loaded, { generation, clock, log, random })
-      if (made.length === 0) {
-        log.info({ id: message.id }, 'nothing to deliver, and nobody to tell')
-        if (options.with !== undefined) await storage.write(options.with)
-        return
-      }
       const ops: Op[] = [
         ...message.body.ops,
         ...blobs.own(message.body.ref, message.id),
         { type: 'put', key: messageKey(message.id), value: encodeMessage(record) },
       ]
-      for (const { block, index } of made) {
-        putBlock(block, ops, index)
-        if (block.status === 'queued') this.#active.reserve(block)
+      const made = await makeBlocks(message, loaded, { generation, clock, log, random }, ops)
+      if (made.length === 0) {
+        log.info({ id: message.id }, 'nothing to deliver, and nobody to tell')
+        if (options.with !== undefined) await storage.write(options.with)
+        return
       }
+      for (const { block } of made) if (block.status === 'queued') this.#active.reserve(block)
       if (options.with !== undefined) for (const op of options.with) ops.push(op)
       try {
         await storage.write(ops)
@@ -225,11 +221,11 @@ export class Queue implements QueueIntake {
   }
 
   #accepted(
-    { block, index, routes, handed }: NewBlock,
+    { block, size, index, routes, handed }: NewBlock,
     loaded: Parameters<Scheduler['handOver']>[1],
     generation: Generation,
   ): void {
-    this.tally.add(block)
+    this.tally.add(block, size)
     if (block.status === 'queued' && handed) {
       this.#scheduler.handOver(block, loaded, routes, generation, index)
       return

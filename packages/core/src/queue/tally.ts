@@ -30,8 +30,9 @@ export class Tally {
     return this.accepted + delivered + deferred + failed + held + dropped
   }
 
-  add(block: Block): void {
-    this.#count(block, block.recipients.length)
+  /** `size`: of a block whose recipients were left out, all but the first. */
+  add(block: Block, size = block.recipients.length): void {
+    this.#count(block, size)
   }
 
   /** `size`: of a block whose recipients were left out. */
