@@ -10,19 +10,17 @@ import type { Op } from '../storage/contract.ts'
 import type { Accepted, AcceptedTarget, AcceptedVariant, Ended } from './contract.ts'
 import type { Loaded } from './messages.ts'
 import { settle } from './outcome.ts'
-import { indexKey, putBlock } from './partition.ts'
+import { type BlockKeys, keysOf, putBlock } from './partition.ts'
 import { type Block, type MessageRecord, maxBlock, type RecipientRecord } from './records.ts'
 import { policyOf } from './retry.ts'
 import { type Routed, routeTarget } from './routing.ts'
 
 /** A block whose records are made, and where its recipients go. */
-export interface NewBlock {
+export interface NewBlock extends BlockKeys {
   /** Where it is not handed over, with its first recipient only: the others are in its record, and may be 50,000. */
   readonly block: Block
   /** How many recipients it has. */
   readonly size: number
-  /** Its key in the index. */
-  readonly index: string
   readonly routes: ReadonlyMap<string, Routed>
   /** May be handed over in memory: a newsletter's other blocks wait in the index. */
   readonly handed: boolean
@@ -138,13 +136,13 @@ interface OpenBlock {
 function putNew(block: Block, routes: readonly Routed[] | undefined, blocks: readonly NewBlock[], ops: Op[]): NewBlock {
   const { recipients } = block
   const size = recipients.length
-  const index = indexKey(block)
-  putBlock(block, ops, index)
+  const keys = keysOf(block)
+  putBlock(block, ops, keys)
   if (routes === undefined || blocks.length >= mostHanded) {
-    return { block: { ...block, recipients: recipients.slice(0, 1) }, size, index, routes: unknown, handed: false }
+    return { block: { ...block, recipients: recipients.slice(0, 1) }, size, ...keys, routes: unknown, handed: false }
   }
   const known = new Map(recipients.map((r, n) => [r.id, routes[n] as Routed]))
-  return { block, size, index, routes: known, handed: true }
+  return { block, size, ...keys, routes: known, handed: true }
 }
 
 /** Whether an answer is the one before it: agents make a new one for each of fifty thousand recipients. */

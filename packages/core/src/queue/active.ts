@@ -3,10 +3,8 @@
 import type { QueueConfig } from '../config/contract.ts'
 import { Roster } from '../roster.ts'
 import { Entry } from './entry.ts'
-import { blockKey } from './keys.ts'
 import type { Lane } from './lane.ts'
 import type { Messages } from './messages.ts'
-import type { Block } from './records.ts'
 
 export class Active {
   readonly #messages: Messages
@@ -31,12 +29,12 @@ export class Active {
   }
 
   /** Before a block's records are written: nobody else may begin it meanwhile. */
-  reserve(block: Block): void {
-    this.#blocks.set(blockKey(block.id, block.n), 'claimed')
+  reserve(key: string): void {
+    this.#blocks.set(key, 'claimed')
   }
 
-  unreserve(block: Block): void {
-    this.#blocks.delete(blockKey(block.id, block.n))
+  unreserve(key: string): void {
+    this.#blocks.delete(key)
   }
 
   /** Whether the hand-over may hold so much more for the lane. No lane gets more than half of it. */

@@ -293,7 +293,7 @@ export class Attempts {
     const { queue } = generation.config
     const block = entry.block as Block
     const { record } = message
-    const ops: Op[] = replaceBlock(block, next, entry.index)
+    const ops: Op[] = replaceBlock(block, next, entry)
     let relaxed = losable(block, next)
     let marked = false
     if (next.length === 0 && block.solo) {

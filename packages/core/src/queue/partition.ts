@@ -33,24 +33,33 @@ export function indexKey(block: Block): string {
   return reportKey(at, id, n)
 }
 
+/** A block's own key, and its {@link indexKey}. Whoever knows them hands them on: they are looked up by, and hashed once. */
+export interface BlockKeys {
+  readonly key: string
+  readonly index: string
+}
+
+export const keysOf = (block: Block): BlockKeys => ({ key: blockKey(block.id, block.n), index: indexKey(block) })
+
 /** Writes a block and its index key. */
-export function putBlock(block: Block, ops: Op[], index: string = indexKey(block)): void {
+export function putBlock(block: Block, ops: Op[], { key, index }: BlockKeys = keysOf(block)): void {
   ops.push(
-    { type: 'put', key: blockKey(block.id, block.n), value: encodeBlock(block) },
+    { type: 'put', key, value: encodeBlock(block) },
     { type: 'put', key: index, value: block.status === 'queued' ? encodeDue(block) : nothing },
   )
 }
 
 /** Removes a block and its index key. */
 export function removeBlock(block: Block, ops: Op[]): void {
-  ops.push({ type: 'del', key: blockKey(block.id, block.n) }, { type: 'del', key: indexKey(block) })
+  const { key, index } = keysOf(block)
+  ops.push({ type: 'del', key }, { type: 'del', key: index })
 }
 
-/** What replaces `before`, whose index key is `oldIndex`, by `after`, its {@link partition}. */
-export function replaceBlock(before: Block, after: readonly Block[], oldIndex: string = indexKey(before)): Op[] {
+/** What replaces `before` by `after`, its {@link partition}. */
+export function replaceBlock(before: Block, after: readonly Block[], { key, index }: BlockKeys = keysOf(before)): Op[] {
   const ops: Op[] = []
-  if (!after.some(block => block.n === before.n)) ops.push({ type: 'del', key: blockKey(before.id, before.n) })
-  if (!after.some(block => indexKey(block) === oldIndex)) ops.push({ type: 'del', key: oldIndex })
+  if (!after.some(block => block.n === before.n)) ops.push({ type: 'del', key })
+  if (!after.some(block => indexKey(block) === index)) ops.push({ type: 'del', key: index })
   for (const block of after) putBlock(block, ops)
   return ops
 }

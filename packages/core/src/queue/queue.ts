@@ -195,12 +195,12 @@ export class Queue implements QueueIntake {
         if (options.with !== undefined) await storage.write(options.with)
         return
       }
-      for (const { block } of made) if (block.status === 'queued') this.#active.reserve(block)
+      for (const { block, key } of made) if (block.status === 'queued') this.#active.reserve(key)
       if (options.with !== undefined) for (const op of options.with) ops.push(op)
       try {
         await storage.write(ops)
       } catch (error) {
-        for (const { block } of made) if (block.status === 'queued') this.#active.unreserve(block)
+        for (const { block, key } of made) if (block.status === 'queued') this.#active.unreserve(key)
         throw error
       }
       this.tally.messages++
@@ -220,17 +220,14 @@ export class Queue implements QueueIntake {
     return { ...this.#scheduler.stats, heldBounces: this.#held.count, blocked: this.#journal.blocked }
   }
 
-  #accepted(
-    { block, size, index, routes, handed }: NewBlock,
-    loaded: Parameters<Scheduler['handOver']>[1],
-    generation: Generation,
-  ): void {
+  #accepted(made: NewBlock, loaded: Parameters<Scheduler['handOver']>[1], generation: Generation): void {
+    const { block, size, key, handed } = made
     this.tally.add(block, size)
     if (block.status === 'queued' && handed) {
-      this.#scheduler.handOver(block, loaded, routes, generation, index)
+      this.#scheduler.handOver(made, loaded, generation)
       return
     }
-    if (block.status === 'queued') this.#active.unreserve(block)
+    if (block.status === 'queued') this.#active.unreserve(key)
     this.#written(block)
   }
 

@@ -2,6 +2,7 @@
 // for a time, a free slot, or an operator. Memory holds a window of each lane, the index knows the rest.
 
 import type { Generation } from '../boot/contract.ts'
+import type { NewBlock } from './accept.ts'
 import type { Active } from './active.ts'
 import type { After, Attempts } from './attempt.ts'
 import type { Desk } from './desk.ts'
@@ -16,7 +17,6 @@ import { Lanes } from './lanes.ts'
 import type { Loaded } from './messages.ts'
 import { indexKey } from './partition.ts'
 import type { Block } from './records.ts'
-import type { Routed } from './routing.ts'
 import { type Found, scanLane } from './scan.ts'
 
 export interface SchedulerOptions {
@@ -119,14 +119,7 @@ export class Scheduler {
   }
 
   /** A block just accepted and durable: kept in memory where there is room, else found through the index. */
-  handOver(
-    block: Block,
-    message: Loaded,
-    routes: ReadonlyMap<string, Routed>,
-    generation: Generation,
-    index: string,
-  ): void {
-    const key = blockKey(block.id, block.n)
+  handOver({ block, routes, key, index }: NewBlock, message: Loaded, generation: Generation): void {
     const lane = this.lane(block.lane)
     const bytes = (message.body.bytes?.length ?? 0) + 1024 + block.recipients.length * 512
     const room =
@@ -136,7 +129,7 @@ export class Scheduler {
       lane.failures === 0 &&
       this.#active.hasRoom(lane, bytes, generation.config.queue)
     if (!room) {
-      this.#active.unreserve(block)
+      this.#active.unreserve(key)
       this.written(block, index)
       return
     }

@@ -84,6 +84,8 @@ export class LevelStorage implements Storage {
   #era = 0
   /** What keys of conditions hold, writes under way included: fences are asked for with every delivery. */
   readonly #conditions = new Map<string, Uint8Array | null>()
+  /** How keys of conditions have begun. */
+  readonly #conditioned = new Set<number>()
   #closed: StorageError | undefined
   #drained: (() => void) | undefined
 
@@ -240,6 +242,7 @@ export class LevelStorage implements Storage {
         if (found === undefined) found = this.#read(key) ?? null
         if (this.#conditions.size >= mostConditions) this.#conditions.clear()
         this.#conditions.set(key, found)
+        this.#conditioned.add(key.charCodeAt(0))
       }
       if (found === equals) continue
       if (found === null || equals === null ? found !== equals : Buffer.compare(found, equals) !== 0) return false
@@ -257,7 +260,9 @@ export class LevelStorage implements Storage {
       const written = group.add(ops, durable)
       if (this.#conditions.size > 0) {
         for (const op of ops) {
-          if (this.#conditions.has(op.key)) this.#conditions.set(op.key, op.type === 'put' ? op.value : null)
+          // Most keys never were a condition, and to look a string up takes V8 its hash.
+          if (!this.#conditioned.has(op.key.charCodeAt(0)) || !this.#conditions.has(op.key)) continue
+          this.#conditions.set(op.key, op.type === 'put' ? op.value : null)
         }
       }
       this.#schedule()
