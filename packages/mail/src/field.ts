@@ -17,6 +17,8 @@ const hardLimit = 998 // octets, without CRLF
 const fieldName = /^[!-9;-~]{1,76}$/
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const unfit = /[\u0000-\u0008\u000a-\u001f\u007f]/
+/** Printable ASCII in lines that are short enough, each fold before a word: as it should be written. */
+const ready = /^[\t -~]{1,78}(?:\r\n[\t ][!-~][\t -~]{0,76})*$/
 
 /**
  * `Name: value` and CRLF, folded at white space so that unfolding gives the value back. A value may already be folded
@@ -27,12 +29,12 @@ const unfit = /[\u0000-\u0008\u000a-\u001f\u007f]/
 export function foldField(name: string, value: string, options: { readonly utf8?: boolean } = {}): string {
   if (!fieldName.test(name)) throw new FieldError('POSTHORN_FIELD_NAME', 'not a header field name (RFC 5322 §3.6.8)')
   const trimmed = trimBlank(value)
+  const line = trimmed === '' ? `${name}:` : `${name}: ${trimmed}`
+  if (ready.test(line)) return `${line}\r\n`
   const plain = isAscii(trimmed)
   if (!plain && !options.utf8) {
     throw new FieldError('POSTHORN_FIELD_UTF8', `${name}: non-ASCII in a message that is not SMTPUTF8`)
   }
-  const line = trimmed === '' ? `${name}:` : `${name}: ${trimmed}`
-  if (plain && line.length <= softLimit && !unfit.test(line)) return `${line}\r\n`
   if (!plain && !trimmed.isWellFormed())
     throw new FieldError('POSTHORN_FIELD_VALUE', `${name}: lone surrogate in value`)
   let out = ''
