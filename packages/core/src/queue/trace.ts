@@ -42,6 +42,7 @@ export class Traces implements TraceSink {
     this.#options = options
   }
 
+  /** Never throws: what a plugin said of an outcome may be no JSON, and the outcome counts all the same. */
   append(id: string, entries: readonly TraceEntry[]): void {
     if (this.#stopped || entries.length === 0) return
     const known = this.#buffer.get(id)
@@ -49,7 +50,8 @@ export class Traces implements TraceSink {
       this.#dropped++
       return
     }
-    const text = JSON.stringify(entries)
+    const text = this.#json(id, entries)
+    if (text === undefined) return
     if (known === undefined) this.#buffer.set(id, [text])
     else known.push(text)
     this.#timer ??= this.#options.clock.after(gatherMs, () => {
@@ -92,6 +94,15 @@ export class Traces implements TraceSink {
   async close(): Promise<void> {
     await this.flush()
     this.#stopped = true
+  }
+
+  #json(id: string, entries: readonly TraceEntry[]): string | undefined {
+    try {
+      return JSON.stringify(entries)
+    } catch (error) {
+      this.#options.log.warn({ id, error: reasonOf(error) }, 'a trace was not stored')
+      return undefined
+    }
   }
 
   async #write(buffer: ReadonlyMap<string, readonly string[]>): Promise<void> {

@@ -66,6 +66,14 @@ describe('traces', () => {
     expect(await sink.read('M49.0')).toHaveLength(1)
   })
 
+  it('that are no JSON, since a plugin said something odd, are left out, and nothing else is', async () => {
+    const { clock, sink } = traces()
+    sink.append('M', [entry(clock.now())])
+    sink.append('M', [{ ...entry(clock.now()), via: 1n as unknown as string }])
+    sink.append('M', [entry(clock.now(), 'delivered')])
+    expect((await sink.read('M')).map(e => e.verdict)).toEqual(['accept', 'delivered'])
+  })
+
   it('of one message are cut at 64 KiB, and say so', async () => {
     const { sink } = traces()
     sink.append(
