@@ -3,7 +3,6 @@ import {
   type Awaitable,
   assertKey,
   type Clock,
-  type Condition,
   dooms,
   type Entry,
   type Log,
@@ -17,6 +16,7 @@ import {
   type WriteOptions,
 } from '@posthorn/core'
 import { Debt } from './compaction.ts'
+import { Conditions } from './conditions.ts'
 import { type Database, openDatabase, stepEntries, stepOctets } from './database.ts'
 import { Group } from './group.ts'
 import { Recovery } from './recovery.ts'
@@ -27,8 +27,6 @@ import { Watchers } from './watchers.ts'
 
 /** Larger octets belong in Blobs; LevelDB holds several copies of a value while writing it. */
 const maxValue = 64 * 1024 * 1024
-/** Keys of conditions whose values are remembered. */
-const mostConditions = 1024
 
 export interface LevelOptions {
   /** The folder of the database. */
@@ -82,10 +80,10 @@ export class LevelStorage implements Storage {
   #forming: Group[] = []
   #scheduled = false
   #era = 0
-  /** What keys of conditions hold, writes under way included: fences are asked for with every delivery. */
-  readonly #conditions = new Map<string, Uint8Array | null>()
-  /** How keys of conditions have begun. */
-  readonly #conditioned = new Set<number>()
+  readonly #conditions = new Conditions(key => {
+    const found = this.pending(key)
+    return found === undefined ? (this.#read(key) ?? null) : found
+  })
   #closed: StorageError | undefined
   #drained: (() => void) | undefined
 
@@ -152,7 +150,7 @@ export class LevelStorage implements Storage {
   write(ops: readonly Op[], options?: WriteOptions): Promise<boolean> {
     const refusal = this.#refusal(ops)
     if (refusal !== undefined) return Promise.reject(refusal)
-    if (options?.when !== undefined && !this.#holds(options.when)) return this.settled(false)
+    if (options?.when !== undefined && !this.#conditions.areMet(options.when)) return this.settled(false)
     // A batch that hands a blob to the collector is never relaxed: its file goes next.
     return this.#join(ops, options?.relaxed !== true || dooms(ops))
   }
@@ -234,22 +232,6 @@ export class LevelStorage implements Storage {
     return refusal
   }
 
-  #holds(when: readonly Condition[]): boolean {
-    for (const { key, equals } of when) {
-      let found = this.#conditions.get(key)
-      if (found === undefined) {
-        found = this.pending(key)
-        if (found === undefined) found = this.#read(key) ?? null
-        if (this.#conditions.size >= mostConditions) this.#conditions.clear()
-        this.#conditions.set(key, found)
-        this.#conditioned.add(key.charCodeAt(0))
-      }
-      if (found === equals) continue
-      if (found === null || equals === null ? found !== equals : Buffer.compare(found, equals) !== 0) return false
-    }
-    return true
-  }
-
   #join(ops: readonly Op[], durable: boolean): Promise<boolean> {
     let group = this.#forming.at(-1)
     if (group === undefined || group.full) {
@@ -258,13 +240,7 @@ export class LevelStorage implements Storage {
     }
     try {
       const written = group.add(ops, durable)
-      if (this.#conditions.size > 0) {
-        for (const op of ops) {
-          // Most keys never were a condition, and to look a string up takes V8 its hash.
-          if (!this.#conditioned.has(op.key.charCodeAt(0)) || !this.#conditions.has(op.key)) continue
-          this.#conditions.set(op.key, op.type === 'put' ? op.value : null)
-        }
-      }
+      this.#conditions.written(ops)
       this.#schedule()
       return written
     } catch (error) {
@@ -278,7 +254,7 @@ export class LevelStorage implements Storage {
   /** Rejects all that was not handed to LevelDB yet. */
   #drop(trouble: StorageError): void {
     this.#era++
-    this.#conditions.clear()
+    this.#conditions.forget()
     const waiting = this.#forming
     this.#forming = []
     for (const group of waiting) group.reject(trouble)
