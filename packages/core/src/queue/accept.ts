@@ -107,7 +107,7 @@ export async function makeBlocks(
         continue
       }
       if (open.recipients.length === maxBlock) {
-        blocks.push(putNew(newBlock(message, variant, v, routed.lane, open.recipients), open.routes, blocks, ops))
+        putNew(newBlock(message, variant, v, routed.lane, open.recipients), open.routes, blocks, ops)
         open.recipients = []
         open.routes = []
       }
@@ -117,11 +117,11 @@ export async function makeBlocks(
     const solo = single && blocks.length === 0 && lanes.size === 1 && ended.length === 0
     for (const [lane, { recipients, routes }] of lanes) {
       const block = newBlock(message, variant, v, lane, recipients)
-      blocks.push(putNew(solo ? { ...block, solo } : block, routes, blocks, ops))
+      putNew(solo ? { ...block, solo } : block, routes, blocks, ops)
     }
-    if (ended.length > 0)
-      for (const block of endedBlocks(message, variant, v, ended, context))
-        blocks.push(putNew(block, undefined, blocks, ops))
+    if (ended.length > 0) {
+      for (const block of endedBlocks(message, variant, v, ended, context)) putNew(block, undefined, blocks, ops)
+    }
   }
   return blocks
 }
@@ -132,17 +132,19 @@ interface OpenBlock {
   routes: Routed[]
 }
 
-/** Puts a block into `ops`. `routes`: of each recipient, where it may be handed over behind `blocks`. */
-function putNew(block: Block, routes: readonly Routed[] | undefined, blocks: readonly NewBlock[], ops: Op[]): NewBlock {
+/** Adds a block, and its records to `ops`. `routes`: of each recipient, where it may be handed over. */
+function putNew(block: Block, routes: readonly Routed[] | undefined, blocks: NewBlock[], ops: Op[]): void {
   const { recipients } = block
   const size = recipients.length
   const keys = keysOf(block)
   putBlock(block, ops, keys)
-  if (routes === undefined || blocks.length >= mostHanded) {
-    return { block: { ...block, recipients: recipients.slice(0, 1) }, size, ...keys, routes: unknown, handed: false }
+  if (routes !== undefined && blocks.length < mostHanded) {
+    const known = new Map(recipients.map((r, n) => [r.id, routes[n] as Routed]))
+    blocks.push({ block, size, ...keys, routes: known, handed: true })
+  } else {
+    const short = { ...block, recipients: recipients.slice(0, 1) }
+    blocks.push({ block: short, size, ...keys, routes: unknown, handed: false })
   }
-  const known = new Map(recipients.map((r, n) => [r.id, routes[n] as Routed]))
-  return { block, size, ...keys, routes: known, handed: true }
 }
 
 /** Whether an answer is the one before it: agents make a new one for each of fifty thousand recipients. */
