@@ -81,8 +81,7 @@ export async function makeBlocks(
 ): Promise<NewBlock[]> {
   const { generation, clock, log } = context
   const routing = { agents: generation.plan.agents, clock, log }
-  const blocks: NewBlock[] = []
-  const single = message.variants.length === 1
+  const made = new NewBlocks(ops)
   let o = 0
   for (let v = 0; v < message.variants.length; v++) {
     const variant = message.variants[v] as AcceptedVariant
@@ -107,23 +106,19 @@ export async function makeBlocks(
         continue
       }
       if (open.recipients.length === maxBlock) {
-        putNew(newBlock(message, variant, v, routed.lane, open.recipients), open.routes, blocks, ops)
+        made.add(newBlock(message, variant, v, routed.lane, open.recipients), open.routes)
         open.recipients = []
         open.routes = []
       }
       open.recipients.push(recipient)
       open.routes.push(routed)
     }
-    const solo = single && blocks.length === 0 && lanes.size === 1 && ended.length === 0
     for (const [lane, { recipients, routes }] of lanes) {
-      const block = newBlock(message, variant, v, lane, recipients)
-      putNew(solo ? { ...block, solo } : block, routes, blocks, ops)
+      made.add(newBlock(message, variant, v, lane, recipients), routes)
     }
-    if (ended.length > 0) {
-      for (const block of endedBlocks(message, variant, v, ended, context)) putNew(block, undefined, blocks, ops)
-    }
+    if (ended.length > 0) for (const block of endedBlocks(message, variant, v, ended, context)) made.add(block)
   }
-  return blocks
+  return made.finished()
 }
 
 /** The recipients of a lane that are not in a record yet. */
@@ -132,18 +127,50 @@ interface OpenBlock {
   routes: Routed[]
 }
 
-/** Adds a block, and its records to `ops`. `routes`: of each recipient, where it may be handed over. */
-function putNew(block: Block, routes: readonly Routed[] | undefined, blocks: NewBlock[], ops: Op[]): void {
-  const { recipients } = block
-  const size = recipients.length
-  const keys = keysOf(block)
-  putBlock(block, ops, keys)
-  if (routes !== undefined && blocks.length < mostHanded) {
-    const known = new Map(recipients.map((r, n) => [r.id, routes[n] as Routed]))
-    blocks.push({ block, size, ...keys, routes: known, handed: true })
-  } else {
-    const short = { ...block, recipients: recipients.slice(0, 1) }
-    blocks.push({ block: short, size, ...keys, routes: unknown, handed: false })
+/** Puts the records of blocks into `ops`. The first waits for a second: one that stays the only one is `solo`. */
+class NewBlocks {
+  readonly #ops: Op[]
+  readonly #made: NewBlock[] = []
+  #first: { readonly block: Block; readonly routes: readonly Routed[] | undefined } | undefined
+
+  constructor(ops: Op[]) {
+    this.#ops = ops
+  }
+
+  /** `routes`: of each recipient, where the block may be handed over. */
+  add(block: Block, routes?: readonly Routed[]): void {
+    if (this.#first === undefined && this.#made.length === 0) {
+      this.#first = { block, routes }
+      return
+    }
+    this.#putFirst(false)
+    this.#put(block, routes)
+  }
+
+  finished(): NewBlock[] {
+    this.#putFirst(true)
+    return this.#made
+  }
+
+  #putFirst(solo: boolean): void {
+    if (this.#first === undefined) return
+    const { block, routes } = this.#first
+    this.#first = undefined
+    this.#put(solo ? { ...block, solo } : block, routes)
+  }
+
+  #put(block: Block, routes: readonly Routed[] | undefined): void {
+    const { recipients } = block
+    const size = recipients.length
+    const keys = keysOf(block)
+    putBlock(block, this.#ops, keys)
+    if (routes !== undefined && this.#made.length < mostHanded) {
+      const known = new Map(recipients.map((r, n) => [r.id, routes[n] as Routed]))
+      this.#made.push({ block, size, ...keys, routes: known, handed: true })
+    } else {
+      const short = { ...block, recipients: recipients.slice(0, 1) }
+      this.#made.push({ block: short, size, ...keys, routes: unknown, handed: false })
+    }
   }
 }
 

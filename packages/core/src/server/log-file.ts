@@ -53,10 +53,9 @@ export class LogFile {
       this.#lost++
       return
     }
-    const most = line.length * 3
-    if (this.#to + most > this.#room.length) {
+    if (this.#to + line.length * 3 > this.#room.length) {
       if (this.#to > this.#from) this.#full.push(this.#room.subarray(this.#from, this.#to))
-      this.#room = Buffer.allocUnsafeSlow(Math.max(roomSize, most))
+      this.#room = Buffer.allocUnsafeSlow(Math.max(roomSize, Buffer.byteLength(line)))
       this.#from = this.#to = 0
     }
     const size = this.#room.write(line, this.#to)

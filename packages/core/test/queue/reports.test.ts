@@ -236,6 +236,21 @@ describe('reports', () => {
       Status: '5.2.2',
     })
   })
+
+  it('a message with one block is marked so, whether that is delivered or reported on', async () => {
+    const { mail, storage } = await office()
+    const { reject } = await import('../../src/verdict.ts')
+    const full = { ended: reject(552, '5.2.2', 'mailbox full') }
+    const solo = (id: string) =>
+      (storage as MemoryStorage)
+        .entries()
+        .filter(([key]) => key.startsWith(`r/${id}/`))
+        .map(([, value]) => JSON.parse(Buffer.from(value).toString('utf8', 1)).solo)
+    expect(solo(await mail({ to: ['full@dest.test'], target: () => full }))).toEqual([true])
+    expect(solo(await mail({ to: ['ok@dest.test'] }))).toEqual([true])
+    const both = await mail({ to: ['ok@dest.test', 'full@dest.test'], target: (_, i) => (i === 1 ? full : {}) })
+    expect(solo(both)).toEqual([false, false])
+  })
 })
 
 describe('held reports', () => {
