@@ -3,25 +3,10 @@ import { hashPassword } from '@posthorn/core'
 import { SmtpPeer } from '@posthorn/testing'
 import { describe, expect, test } from 'vitest'
 import { greeted, Rig, type RigConfig, send } from './rig.ts'
+import { who } from './who.ts'
 
 const home = ['storage-level', { domains: { domains: ['example.test'] } }, 'maildir']
 const plain = { listen: '127.0.0.1:0', tls: 'none' } as const
-
-/** Writes down who the plugins believe the client to be. */
-const who = `
-  import { definePlugin } from '@posthorn/core'
-  import * as z from 'zod'
-  export default definePlugin({
-    name: 'who',
-    schema: z.strictObject({}),
-    setup: () => ({
-      mail(tx) {
-        const { client, helo, auth } = tx.session
-        tx.prepend('X-Who', [client.ip, client.name ?? '-', client.via, helo.name, auth?.user ?? '-'].join(' '))
-      },
-    }),
-  })
-`
 
 describe('who the client is', () => {
   const asked = (config: RigConfig) =>

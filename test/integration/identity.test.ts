@@ -3,22 +3,9 @@
 import { SmtpPeer } from '@posthorn/testing'
 import { describe, expect, test } from 'vitest'
 import { greeted, Rig, send } from './rig.ts'
+import { who } from './who.ts'
 
 const plain = { listen: '127.0.0.1:0', tls: 'none' } as const
-const who = `
-  import { definePlugin } from '@posthorn/core'
-  import * as z from 'zod'
-  export default definePlugin({
-    name: 'who',
-    schema: z.strictObject({}),
-    setup: () => ({
-      mail(tx) {
-        const { client, auth } = tx.session
-        tx.prepend('X-Who', [client.ip, client.name ?? '-', client.via, auth?.user ?? '-'].join(' '))
-      },
-    }),
-  })
-`
 
 /** A server behind that believes this machine, and a gateway to it that does too, so that the test can be anybody. */
 async function pair(forward: 'xclient' | 'proxy', by: 'relay' | 'passthrough' = 'relay') {
